@@ -1,0 +1,99 @@
+"""Place the grid of a scan in the patient: canonical coordinates, trunk wall and diaphragm at every voxel.
+
+Anatomy is written once, in canonical millimeters: x to the right, y to the front, z to the head, the origin in the middle of
+the first lumbar vertebral body. A patient is a scaled and smoothly warped copy; `Space` holds, for each voxel of a box, its
+canonical coordinates and how far it lies outside the body cavity and above the diaphragm. Shapes read nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .fields import SplineField
+
+Box = tuple[slice, slice, slice]
+Axes = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Warp:
+    """The map from scanner millimeters to canonical ones: canonical = (position + bend(position)) / scale.
+
+    Attributes:
+        scale: size of the patient along x, y, z relative to the canonical adult.
+        bends: displacement fields of three channels in mm, coarse to fine.
+    """
+
+    scale: np.ndarray
+    bends: tuple[SplineField, ...]
+
+    def on_grid(self, axes_mm: Axes) -> np.ndarray:
+        """Return canonical coordinates, float32 of shape (3, X, Y, Z)."""
+        moved = sum(bend.on_grid(axes_mm) for bend in self.bends)
+        for axis in range(3):
+            shape = [1, 1, 1]
+            shape[axis] = -1
+            moved[axis] += axes_mm[axis].astype(np.float32).reshape(shape)
+            moved[axis] /= np.float32(self.scale[axis])
+        return moved
+
+    def to_scanner(self, canonical_mm: np.ndarray) -> np.ndarray:
+        """Return the scanner position of canonical points, shape (N, 3), to within about 1 mm (fixed point)."""
+        goal = np.asarray(canonical_mm, float) * self.scale
+        place = goal
+        for _ in range(3):
+            place = goal - sum(bend.at_points(place) for bend in self.bends)
+        return place
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """What the anatomy may know about the voxels of one box.
+
+    Attributes:
+        axes_mm: scanner positions of the voxel centers along X, Y, Z.
+        warp: the patient's warp.
+        x, y, z: canonical coordinates in mm, float32 arrays of the box's shape.
+        wall: distance in mm outside the wall of the trunk's cavity, negative inside.
+        dome: height in mm above the diaphragm, negative in the abdomen.
+        lumps: smooth random field of standard deviation 1 and about 25 mm grain.
+        grain: the same with about 9 mm grain.
+    """
+
+    axes_mm: Axes
+    warp: Warp
+    x: np.ndarray
+    y: np.ndarray
+    z: np.ndarray
+    wall: np.ndarray
+    dome: np.ndarray
+    lumps: np.ndarray
+    grain: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along X, Y, Z."""
+        return self.x.shape
+
+    def box_around(self, points: np.ndarray, reach_mm: float) -> Box:
+        """Return the index box that holds everything within `reach_mm` of canonical points (N, 3); may be empty."""
+        return self.box_of_scanner_points(self.warp.to_scanner(points), reach_mm)
+
+    def box_of_scanner_points(self, places: np.ndarray, reach_mm: float) -> Box:
+        """The same for points in scanner millimeters."""
+        low, high = places.min(0) - reach_mm, places.max(0) + reach_mm
+        return tuple(
+            slice(*np.searchsorted(axis, (low[i], high[i]))) for i, axis in enumerate(self.axes_mm)
+        )
+
+    def crop(self, box: Box) -> Space:
+        """Return a view of one index box."""
+        parts = {name: getattr(self, name)[box] for name in ("x", "y", "z", "wall", "dome", "lumps", "grain")}
+        return Space(tuple(axis[part] for axis, part in zip(self.axes_mm, box, strict=True)), self.warp, **parts)
+
+
+def is_empty(box: Box) -> bool:
+    """Say whether an index box holds no voxel."""
+    return any(part.stop <= part.start for part in box)

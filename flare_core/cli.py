@@ -1,0 +1,242 @@
+"""`flare`: a thin command line over the functions that the notebooks call.
+
+Exit codes: 0 all done; 1 some cases failed (each named, the others done); 2 refused before any case started; 130
+interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from flare_core.recipe import PROFILES
+
+DONE, SOME_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.DEBUG if options.verbose else logging.INFO, format="%(message)s")
+    try:
+        return options.run(options)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (ValueError, FileNotFoundError, NotADirectoryError) as error:  # every refusal of ours is one of these
+        if options.verbose:
+            raise
+        print(f"flare {options.command}: {error}", file=sys.stderr)
+        return REFUSED
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; each stores its function under `run`."""
+    parser = argparse.ArgumentParser(prog="flare", description="Five FLARE challenge papers, reproduced.")
+    parser.add_argument("-v", "--verbose", action="store_true", help="more messages, full tracebacks")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_cohort(commands)
+    _add_analyze(commands)
+    _add_systems(commands)
+    _add_train(commands)
+    _add_pseudo_label(commands)
+    _add_predict(commands)
+    _add_evaluate(commands)
+    _add_reproduce(commands)
+    return parser
+
+
+def _add_cohort(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("cohort", help="write a synthetic cohort as a dataset folder")
+    parser.add_argument("out", type=Path, metavar="OUT")
+    parser.add_argument("--cases", type=int, required=True, help="training cases, in FLARE23's proportions")
+    parser.add_argument("--validation", type=int, default=0, help="validation cases (default 0)")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--profile", default="mini", help="size: tiny, mini (default) or full")
+    parser.set_defaults(run=_cohort)
+
+
+def _cohort(options: argparse.Namespace) -> int:
+    from flare_core.cases.cohort import write_cohort
+
+    root = write_cohort(options.out, options.cases, options.validation, options.seed, options.profile)
+    print(f"wrote {options.cases} training and {options.validation} validation cases to {root}")
+    return DONE
+
+
+def _add_analyze(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("analyze", help="who is annotated where: presence, subsets, volumes")
+    parser.add_argument("dataset", type=Path, metavar="DATASET")
+    parser.add_argument("--map", type=Path, help="JSON file: foreign label value to target name")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
+    parser.set_defaults(run=_analyze)
+
+
+def _analyze(options: argparse.Namespace) -> int:
+    from flare_core.cases.dataset import Dataset, read_label_map
+    from flare_core.cases.label_analysis import analyze
+
+    label_map = read_label_map(options.map) if options.map else None
+    analysis = analyze(Dataset.load(options.dataset, label_map))
+    analysis.save(options.out)
+    print(analysis.subsets.to_string(index=False))
+    return SOME_FAILED if analysis.failures else DONE
+
+
+def _add_systems(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("systems", help="the papers: stages, networks, hyper-parameters, departures")
+    parser.add_argument("name", nargs="?", metavar="NAME")
+    parser.add_argument("--profile", default="paper")
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(run=_systems)
+
+
+def _systems(options: argparse.Namespace) -> int:
+    from flare_core.systems import SYSTEMS
+    from flare_core.systems.describe import describe, describe_as_text
+
+    chosen = [_system(options.name)] if options.name else list(SYSTEMS.values())
+    if options.json:
+        print(json.dumps([describe(system, options.profile) for system in chosen], indent=2))
+    else:
+        print("\n\n".join(describe_as_text(system, options.profile) for system in chosen))
+    return DONE
+
+
+def _system(name: str):
+    """Return a system by name or refuse with the names there are."""
+    from flare_core.systems import SYSTEMS
+
+    if name not in SYSTEMS:
+        raise ValueError(f"no system {name!r}; choose from {', '.join(SYSTEMS)}")
+    return SYSTEMS[name]
+
+
+def _add_train(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("train", help="train a system; all stages end in a submission folder")
+    parser.add_argument("system", metavar="SYSTEM")
+    parser.add_argument("--data", type=Path, required=True, metavar="DATASET")
+    parser.add_argument("--profile", required=True)
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="RUN")
+    parser.add_argument("--stage", action="append", default=[], help="only this stage (may be repeated)")
+    parser.add_argument("--fold", action="append", type=int, default=[], help="only this fold (may be repeated)")
+    parser.add_argument("--ablation", help="a named variation of the system (see `flare systems NAME`)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--resume", action="store_true", help="go on in a run folder that exists")
+    parser.set_defaults(run=_train)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from flare_core.cases.dataset import Dataset
+    from flare_core.training.processes import joined_processes
+    from flare_core.training.run import Run, train_system
+
+    system = _system(options.system).at(options.profile)
+    if options.ablation:
+        system = system.ablated(options.ablation)
+    dataset = Dataset.load(options.data)
+    with joined_processes(options.device) as device:
+        if options.out.exists() and any(options.out.iterdir()) and not options.resume:
+            raise ValueError(f"{options.out} is not empty; add --resume to go on there, or choose another folder")
+        run = Run(system, options.profile, dataset, options.out, options.seed, device)
+        print(train_system(run, options.stage, options.fold))
+    return DONE
+
+
+def _add_pseudo_label(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("pseudo-label", help="fill unannotated targets from a trained teacher")
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="submission folder that predicts")
+    parser.add_argument("--data", type=Path, required=True, metavar="DATASET")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--never", action="append", default=[], help="a target that is not filled (e.g. tumor)")
+    parser.add_argument("--unlabeled", action="store_true", help="also the cases without any label")
+    parser.set_defaults(run=_pseudo_label)
+
+
+def _pseudo_label(options: argparse.Namespace) -> int:
+    from flare_core.cases.dataset import Dataset
+    from flare_core.inference.submission import load_submission, submission_hash
+    from flare_core.training.pseudo_labels import write_pseudo_labels
+
+    entries = [e for e in Dataset.load(options.data).training if e.is_labeled or options.unlabeled]
+    teacher = load_submission(options.run_folder)
+    report = write_pseudo_labels(
+        entries, teacher, options.out, never=tuple(options.never), teacher=submission_hash(options.run_folder)
+    )
+    return _report(report)
+
+
+def _add_predict(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("predict", help="one label file a case, in the geometry of its image")
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="image files, or folders of images")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--model", type=Path, required=True, metavar="SUBMISSION")
+    parser.add_argument("--precision", choices=("auto", "exact"), default="auto", help="exact: float32 everywhere")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.set_defaults(run=_predict)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from flare_core.inference.predict import find_images, predict_files
+    from flare_core.inference.network import pick_device
+    from flare_core.inference.submission import load_submission, submission_hash
+
+    images = find_images(options.inputs)
+    submission = load_submission(options.model, pick_device(options.device), exact=options.precision == "exact")
+    return _report(predict_files(images, options.out, submission, submission_hash(options.model)))
+
+
+def _report(report) -> int:
+    """Print what became of the cases and return the exit code."""
+    print(report)
+    for case, reason in report.failures.items():
+        print(f"  {case}: {reason}", file=sys.stderr)
+    return SOME_FAILED if report.failures else DONE
+
+
+def _add_evaluate(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("evaluate", help="DSC and NSD under the official or stricter rules")
+    parser.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="folder or file")
+    parser.add_argument("references", type=Path, metavar="REFERENCES", help="folder or file")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="SCORES_CSV")
+    parser.add_argument("--rules", default="flare23", help="flare23, flare24-task1, partial or strict")
+    parser.set_defaults(run=_evaluate)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from flare_core.evaluation.evaluate import evaluate_files, evaluate_folders
+    from flare_core.evaluation.flare_rules import RULES
+
+    if options.rules not in RULES:
+        raise ValueError(f"no rules {options.rules!r}; choose from {', '.join(RULES)}")
+    evaluate = evaluate_folders if options.references.is_dir() else evaluate_files
+    result = evaluate(options.predictions, options.references, RULES[options.rules], options.out)
+    print(result.summary_table().to_string(index=False))
+    return DONE if result.is_complete else SOME_FAILED
+
+
+def _add_reproduce(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("reproduce", help="run every notebook through papermill, to tables, figures, report")
+    parser.add_argument("--profile", default="mini", choices=PROFILES)
+    parser.add_argument("--only", nargs="+", default=[], metavar="NOTEBOOK", help="notebooks by number or name")
+    parser.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="e.g. seed=1")
+    parser.add_argument("--force", action="store_true", help="also those that nothing has changed for")
+    parser.set_defaults(run=_reproduce)
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from flare_core.reproduce import Batch, parse_parameters, reproduce
+
+    given = parse_parameters(options.parameter)
+    outcomes = reproduce(Batch(options.profile, tuple(options.only), given, options.force))
+    return SOME_FAILED if any(outcome.status == "failed" for outcome in outcomes) else DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

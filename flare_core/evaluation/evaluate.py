@@ -1,0 +1,240 @@
+"""Score predicted label files against reference files, one pair or two folders, and write the score tables.
+
+Serves the evaluation step: files in, `scores.csv` and `scores_summary.csv` out. Arrays are compared as stored; a
+prediction that is missing or cannot be scored scores 0 and is named.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from flare_core.batch import map_cases
+from flare_core.cases.bad_input import BadInput
+from flare_core.cases.geometry import Geometry, corner_distance_mm
+from flare_core.cases.nifti import Volume, case_id, read_labels
+from flare_core.evaluation.flare_rules import Rules, SummaryRow, TargetScore, score_case, summarize, unusable_values
+from flare_core.evaluation.tables import write_csv
+
+log = logging.getLogger(__name__)
+
+SCORE_COLUMNS = ("case", "target", "dsc", "nsd")
+_SAME_PLACE = 0.01  # voxels; less than this between two grids is rounding in the header
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What came of one case.
+
+    Attributes:
+        case: its id.
+        scores: one a target of the rules.
+        warnings: one line each; the scores stand.
+        problem: why the prediction could not be scored (all its scores are then 0), or None.
+    """
+
+    case: str
+    scores: tuple[TargetScore, ...]
+    warnings: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came of an evaluation.
+
+    Attributes:
+        rules: the rules used.
+        cases: case id to its result, in the order of ids.
+        failures: case id to one line that says why its prediction scored 0 or its reference could not be used.
+        warnings: lines about the evaluation as a whole.
+        summary: the rows of `scores_summary.csv`.
+    """
+
+    rules: Rules
+    cases: Mapping[str, CaseResult]
+    failures: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+    summary: tuple[SummaryRow, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        scores = {case: result.scores for case, result in self.cases.items()}
+        object.__setattr__(self, "summary", summarize(self.rules, scores))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every reference met a prediction that could be scored."""
+        return not self.failures
+
+    def scores_table(self) -> pd.DataFrame:
+        """Return the long table: one row a case and target with columns `case`, `target`, `dsc`, `nsd`."""
+        rows = [(case, s.target, s.dsc, s.nsd) for case, result in self.cases.items() for s in result.scores]
+        return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
+
+    def summary_table(self) -> pd.DataFrame:
+        """Return the means with columns `row`, `cases`, `dsc`, `nsd`, `false_positive_ml`."""
+        return pd.DataFrame([asdict(row) for row in self.summary])
+
+    def write(self, scores_csv: Path) -> tuple[Path, Path]:
+        """Write the long table to `scores_csv` and the means beside it to `<name>_summary.csv`; return both paths."""
+        scores_csv = Path(scores_csv)
+        summary_csv = scores_csv.with_name(f"{scores_csv.stem}_summary.csv")
+        return write_csv(self.scores_table(), scores_csv), write_csv(self.summary_table(), summary_csv)
+
+
+def evaluate_case(
+    prediction: Path, reference: Path, rules: Rules, annotated: Collection[str] | None = None, case: str | None = None
+) -> CaseResult:
+    """Score one prediction file against its reference file.
+
+    Args:
+        prediction: label file with target ids; where no file lies, the prediction is missing.
+        reference: label file; its header gives the spacing.
+        rules: which rules.
+        annotated: targets that the reference's annotator marked; None: see `flare_rules.score_case`.
+        case: id to report; by default the one in the reference's file name.
+    Returns:
+        Its scores; all 0, with the reason, if the prediction is missing, unreadable or on another grid (another shape;
+        under strict rules also another affine).
+    Raises:
+        BadInput: if the reference cannot be read.
+    """
+    truth = read_labels(reference)
+    case = case_id(reference) if case is None else case
+    labels, spacing_mm = truth.stored(), truth.geometry.zooms_mm
+    warnings, problem, predicted = list(truth.warnings), None, None
+    try:
+        found = _read_prediction(prediction)
+        difference = _check_grids(found, truth.geometry, rules)
+        warnings += [*found.warnings, *difference]
+        values = unusable_values(rules, found.data)
+        if values:
+            raise BadInput(prediction, values)
+        predicted = found.stored()
+    except (BadInput, OSError) as error:
+        problem = str(error).partition("\n")[0]
+    if rules.annotated_only and annotated is None:
+        warnings.append("annotated targets are not given; taken to be those that the reference shows")
+        log.warning("evaluate: %s: %s", case, warnings[-1])
+    return CaseResult(case, score_case(rules, labels, predicted, spacing_mm, annotated), tuple(warnings), problem)
+
+
+def evaluate_folders(
+    predictions: Path,
+    references: Path,
+    rules: Rules,
+    scores_csv: Path | None = None,
+    annotated: Mapping[str, Collection[str]] | None = None,
+) -> Evaluation:
+    """Score a folder of predictions against a folder of references, paired by case id.
+
+    Args:
+        predictions: folder with one label file a case (`ID.nii.gz`) at its top level; others than the references' are
+            reported and not scored.
+        references: folder with one label file a case.
+        rules: which rules.
+        scores_csv: where the long table goes (the means beside it); None writes nothing.
+        annotated: case id to the targets that its annotator marked, where known.
+    Returns:
+        All scores; `is_complete` is False if any prediction is missing or unusable, or a reference unreadable.
+    Raises:
+        BadInput: if a folder is missing, holds two files of one case, or the references hold no label file.
+    """
+    found, wanted = _label_files(predictions), _label_files(references)
+    if not wanted:
+        raise BadInput(
+            references, "expected reference label files (*.nii.gz), found none; name the folder that holds them"
+        )
+    annotated = {} if annotated is None else annotated
+
+    def evaluate(case: str) -> CaseResult:
+        return evaluate_case(
+            found.get(case, Path(predictions) / f"{case}.nii.gz"), wanted[case], rules, annotated.get(case), case
+        )
+
+    report = map_cases(evaluate, [(case, case) for case in wanted], title="evaluate")
+    failures = {case: result.problem for case, result in report.results.items() if result.problem}
+    extra = sorted(set(found) - set(wanted))
+    warnings = (f"predictions without a reference, not scored: {', '.join(extra)}",) if extra else ()
+    return _finish(Evaluation(rules, report.results, {**failures, **report.failures}, warnings), scores_csv)
+
+
+def evaluate_files(
+    prediction: Path,
+    reference: Path,
+    rules: Rules,
+    scores_csv: Path | None = None,
+    annotated: Collection[str] | None = None,
+) -> Evaluation:
+    """Score one prediction file against one reference file, whatever their names.
+
+    Args:
+        prediction, reference: label files; the case is called by the reference's name.
+        rules: which rules.
+        scores_csv: where the long table goes (the means beside it); None writes nothing.
+        annotated: targets that the reference's annotator marked, where known.
+    Returns:
+        The scores of the one case.
+    Raises:
+        BadInput: if the reference cannot be read.
+    """
+    result = evaluate_case(prediction, reference, rules, annotated)
+    failures = {result.case: result.problem} if result.problem else {}
+    return _finish(Evaluation(rules, {result.case: result}, failures), scores_csv)
+
+
+def _finish(evaluation: Evaluation, scores_csv: Path | None) -> Evaluation:
+    """Log what went wrong and write the tables."""
+    for line in evaluation.warnings:
+        log.warning("evaluate: %s", line)
+    for case, result in evaluation.cases.items():
+        if result.problem:
+            log.error("evaluate: %s: %s", case, result.problem)
+    if scores_csv is not None:
+        evaluation.write(scores_csv)
+    return evaluation
+
+
+def _read_prediction(path: Path) -> Volume:
+    if not Path(path).exists():
+        raise BadInput(path, "prediction missing, scored 0; predict this case")
+    return read_labels(path)
+
+
+def _check_grids(prediction: Volume, reference: Geometry, rules: Rules) -> tuple[str, ...]:
+    """Return a warning if grids lie apart; raise BadInput on other shapes and, under strict rules, any difference."""
+    found = prediction.geometry
+    if found.shape != reference.shape:
+        raise BadInput(
+            prediction.path,
+            f"prediction has shape {found.shape}, its reference {reference.shape}; "
+            "scored 0, predict on the reference's grid",
+        )
+    apart_mm = corner_distance_mm(reference.shape, found.affine, reference.affine)
+    if apart_mm <= _SAME_PLACE * min(reference.zooms_mm):
+        return ()
+    line = f"prediction and reference lie up to {apart_mm:.2f} mm apart by their headers; arrays are compared as stored"
+    if rules.is_geometry_strict:
+        raise BadInput(prediction.path, f"{line}, which strict rules do not allow; scored 0")
+    log.warning("%s: %s", prediction.path, line)
+    return (line,)
+
+
+def _label_files(folder: Path) -> dict[str, Path]:
+    """Map case id to the label file at the top level of a folder, in the order of ids."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise BadInput(folder, "expected a folder with label files; it is not there or not a folder")
+    files: dict[str, Path] = {}
+    for path in sorted(
+        p for p in folder.iterdir() if p.name.endswith((".nii.gz", ".nii")) and not p.name.startswith(".")
+    ):
+        case = case_id(path)
+        if case in files:
+            raise BadInput(folder, f"{files[case].name} and {path.name} are both case {case}; keep one of them")
+        files[case] = path
+    return dict(sorted(files.items()))

@@ -1,0 +1,157 @@
+"""A trained network as a folder: `weights.safetensors` and `model.json`.
+
+Serves training (which writes it), pseudo-labels and prediction (which read it). A folder says by itself what it is; its
+weights are checked by SHA-256 and architecture before they are used, and nothing in it can run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+
+from flare_core.cases.labels import LabelScheme
+from flare_core.cases.preprocessing import IntensityWindow, Preprocessing, SigmoidWindow
+from flare_core.models.segresnet import SegResNet
+from flare_core.recipe import decode, encode
+from flare_core.storage import write_file
+
+PARTS = (LabelScheme, Preprocessing, IntensityWindow, SigmoidWindow, SegResNet)
+"""Every part that a stored network may be made of: a new network file adds its class here."""
+
+
+class BadModel(ValueError):
+    """A model folder that cannot be used; the message names the folder, what is wrong and what to do."""
+
+
+def pick_device(wanted: str = "auto") -> str:
+    """Return the torch device to use.
+
+    Args:
+        wanted: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:K`.
+    Raises:
+        ValueError: if CUDA is asked for by name and is not there.
+    """
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device {wanted} was asked for, but torch finds no CUDA device here; use --device cpu or auto")
+    return wanted
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Say whether bfloat16 is faster than float32 on a device (CPU: AVX512-BF16 or AMX; CUDA: Ampere or newer)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def autocast(device: torch.device, enabled: bool) -> Any:
+    """Return the context in which convolutions run in bfloat16, or one that does nothing."""
+    return torch.autocast(device.type, torch.bfloat16) if enabled else nullcontext()
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedNetwork:
+    """A network ready to predict, with everything needed to feed it.
+
+    Calling it takes (B, 1, X, Y, Z) on any device and returns float32 logits (B, C, X, Y, Z) on its own device; sides
+    must be multiples of the architecture's stride.
+
+    Attributes:
+        module: in evaluation mode.
+        architecture: what built it.
+        scheme: its channels.
+        preprocessing: its grid and intensities.
+        facts: what made it (system, stage, fold, steps, seed, ...).
+        bfloat16: compute convolutions in bfloat16.
+    """
+
+    module: torch.nn.Module
+    architecture: SegResNet
+    scheme: LabelScheme
+    preprocessing: Preprocessing
+    facts: dict[str, Any] = field(default_factory=dict)
+    bfloat16: bool = False
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.module.parameters()).device
+
+    def __call__(self, windows: torch.Tensor) -> torch.Tensor:
+        """Return the logits of a batch of windows."""
+        with torch.inference_mode(), autocast(self.device, self.bfloat16):
+            return self.module(windows.to(self.device)).float()
+
+
+def save_network(folder: Path, network: TrainedNetwork) -> Path:
+    """Write a model folder (weights in float16); `model.json` comes last, so that a folder with it is complete.
+
+    Returns:
+        The folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
+        for name, value in network.module.state_dict().items()
+    }
+    weights = save(tensors)
+    write_file(folder / "weights.safetensors", weights)
+    model = {
+        "format": 1,
+        "network": encode(network.architecture),
+        "scheme": encode(network.scheme),
+        "preprocessing": encode(network.preprocessing),
+        "sha256": hashlib.sha256(weights).hexdigest(),
+        **network.facts,
+    }
+    write_file(folder / "model.json", json.dumps(model, indent=2) + "\n")
+    return folder
+
+
+def load_network(folder: Path, device: str = "cpu", exact: bool = False) -> TrainedNetwork:
+    """Read a model folder.
+
+    Args:
+        folder: holds `weights.safetensors` and `model.json`.
+        device: torch device.
+        exact: float32 everywhere, even where bfloat16 is faster.
+    Raises:
+        BadModel: if a file is missing or damaged, the architecture is unknown, the weights do not belong to it
+            (SHA-256, names, shapes) or are not finite.
+    """
+    try:
+        weights = (folder / "weights.safetensors").read_bytes()
+        model = json.loads((folder / "model.json").read_text())
+    except FileNotFoundError as error:
+        raise BadModel(f"{folder}: a model folder holds weights.safetensors and model.json, {error.filename} is missing") from None
+    except ValueError as error:
+        raise BadModel(f"{folder}/model.json is not JSON ({error}); copy the model folder again") from None
+    if hashlib.sha256(weights).hexdigest() != model.get("sha256"):
+        raise BadModel(f"{folder}: weights.safetensors is not the file that model.json describes (SHA-256 differs)")
+    try:
+        architecture, scheme, preprocessing = (
+            decode(model[key], PARTS) for key in ("network", "scheme", "preprocessing")
+        )
+    except (KeyError, ValueError) as error:
+        raise BadModel(f"{folder}/model.json does not describe a network of this version: {error}") from None
+    module = architecture.build(scheme.channels)
+    state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in load(weights).items()}
+    try:
+        module.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip()
+        raise BadModel(f"{folder}: the weights do not fit the network in model.json: {reason}") from None
+    if not all(torch.isfinite(tensor).all() for tensor in state.values()):
+        raise BadModel(f"{folder}: the weights hold NaN or infinite values; train or copy the model again")
+    facts = {k: v for k, v in model.items() if k not in ("format", "network", "scheme", "preprocessing", "sha256")}
+    module = module.eval().to(device)
+    fast = not exact and has_fast_bfloat16(torch.device(device))
+    return TrainedNetwork(module, architecture, scheme, preprocessing, facts, bfloat16=fast)

@@ -1,0 +1,113 @@
+"""Predict label files for image files: every case ends as a complete file or with its reason.
+
+Serves `flare predict` and the notebooks. Outputs lie as `ID.nii.gz` at the top of the output folder, in the geometry of
+their image; everything else is in its `.flare` folder. A rerun repeats only what is missing or made from something else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from flare_core.batch import BatchReport, map_cases
+from flare_core.cases.bad_input import BadInput
+from flare_core.cases.nifti import case_id, read_image, write_labels
+from flare_core.inference.submission import Submission
+from flare_core.storage import write_file
+
+log = logging.getLogger(__name__)
+
+
+class BadRequest(ValueError):
+    """A request that is refused before any case starts; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What became of one case: its label file, the seconds it took, and whether it was there already."""
+
+    path: Path
+    seconds: float
+    reused: bool
+
+
+def find_images(inputs: Iterable[Path]) -> list[tuple[str, Path]]:
+    """Return (case id, path) of every image among files and folders (their top level), sorted by id.
+
+    Raises:
+        BadRequest: if an input does not exist, nothing is found, or two files share an id.
+    """
+    inputs = [Path(i) for i in inputs]
+    found: dict[str, Path] = {}
+    for item in inputs:
+        if not item.exists():
+            raise BadRequest(f"{item}: no such file or folder")
+        files = sorted(p for p in item.iterdir() if p.name.endswith((".nii", ".nii.gz"))) if item.is_dir() else [item]
+        for path in files:
+            name = case_id(path)
+            if name in found:
+                raise BadRequest(f"two images share the case id {name!r}: {found[name]} and {path}; rename one")
+            found[name] = path
+    if not found:
+        raise BadRequest(f"no .nii or .nii.gz file in {', '.join(map(str, inputs))}")
+    return sorted(found.items())
+
+
+def predict_files(images: list[tuple[str, Path]], out: Path, submission: Submission, model_hash: str) -> BatchReport:
+    """Predict one label file an image.
+
+    Args:
+        images: from `find_images`.
+        out: output folder, made if missing.
+        submission: what predicts.
+        model_hash: identifies it (`submission_hash`): a label file made by another model is replaced.
+    Returns:
+        A report with a `Prediction` or a reason for every case.
+    Raises:
+        BadRequest: if `out` cannot be written to or would overwrite inputs.
+    """
+    out = Path(out)
+    _check_output(out, images)
+    report = map_cases(lambda item: _predict_case(*item, out, submission, model_hash), [(i[0], i) for i in images])
+    summary = {
+        "found": report.found,
+        "done": {name: round(p.seconds, 2) for name, p in report.results.items()},
+        "failed": report.failures,
+    }
+    write_file(out / ".flare" / "summary.json", json.dumps(summary, indent=2) + "\n")
+    return report
+
+
+def _check_output(out: Path, images: list[tuple[str, Path]]) -> None:
+    """Refuse an output folder that is a file, holds the inputs, or cannot be written to."""
+    folders = {path.resolve().parent for _, path in images}
+    if out.resolve() in folders:
+        raise BadRequest(f"{out} is the folder of the input images; choose another output folder")
+    try:
+        write_file(out / ".flare" / "writable", "")
+        (out / ".flare" / "writable").unlink()
+    except OSError as error:
+        raise BadRequest(f"cannot write to {out}: {error.strerror}; choose another output folder") from None
+
+
+def _predict_case(name: str, path: Path, out: Path, submission: Submission, model_hash: str) -> Prediction:
+    """Predict one case, unless its label file is there and was made from the same image by the same model."""
+    start = time.perf_counter()
+    target, record = out / f"{name}.nii.gz", out / ".flare" / f"{name}.json"
+    if not path.is_file():
+        raise BadInput(path, "no such image file")
+    made_from = {"image": hashlib.sha256(path.read_bytes()).hexdigest(), "model": model_hash}
+    if target.is_file() and record.is_file() and json.loads(record.read_text()).get("made_from") == made_from:
+        return Prediction(target, 0.0, reused=True)
+    image = read_image(path)
+    labels = submission(image.data, image.spacing_mm)
+    write_labels(target, labels, image.geometry)
+    seconds = time.perf_counter() - start
+    content = {"made_from": made_from, "seconds": round(seconds, 3), "warnings": list(image.warnings)}
+    write_file(record, json.dumps(content, indent=2) + "\n")
+    return Prediction(target, seconds, reused=False)

@@ -1,0 +1,101 @@
+"""A submission as a folder: `submission.json` and one model folder a network.
+
+Serves prediction. The folder is self-contained: it names the inference value and the stage of every network, so that
+`flare predict --model FOLDER` needs no system file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flare_core.inference.network import BadModel, TrainedNetwork, load_network, save_network
+from flare_core.inference.postprocessing import LongestRun, RemoveSmall, SplitPairs
+from flare_core.inference.region_ensemble import RegionEnsemble
+from flare_core.inference.sliding_window import SlidingWindow
+from flare_core.recipe import decode, encode
+from flare_core.storage import write_file
+
+PARTS = (RegionEnsemble, SlidingWindow, SplitPairs, LongestRun, RemoveSmall)
+"""Every part that a stored inference may be made of: a new inference file adds its class here."""
+
+
+@dataclass(frozen=True, eq=False)
+class Submission:
+    """Everything that turns an image into labels.
+
+    Attributes:
+        inference: called as `inference(image_hu, spacing_mm, networks)`.
+        networks: trained networks of each stage that the inference uses.
+        facts: system, profile and recipe fingerprint.
+    """
+
+    inference: RegionEnsemble
+    networks: Mapping[str, Sequence[TrainedNetwork]]
+    facts: dict[str, Any]
+
+    def __call__(self, image_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
+        """Return the label map (uint8, shape of the image) of one image in HU, RAS+."""
+        return self.inference(image_hu, spacing_mm, self.networks)
+
+
+def save_submission(
+    folder: Path,
+    inference: RegionEnsemble,
+    networks: Mapping[str, Sequence[TrainedNetwork]],
+    facts: dict[str, Any],
+) -> Path:
+    """Write a submission folder; `submission.json` comes last, so that a folder with it is complete."""
+    members = []
+    for stage in inference.stages:
+        for network in networks[stage]:
+            name = f"{stage}_fold{network.facts['fold']}"
+            save_network(folder / name, network)
+            members.append({"stage": stage, "folder": name})
+    content = {"format": 1, **facts, "inference": encode(inference), "networks": members}
+    write_file(folder / "submission.json", json.dumps(content, indent=2) + "\n")
+    return folder
+
+
+def load_submission(folder: Path, device: str = "cpu", exact: bool = False) -> Submission:
+    """Read a submission folder.
+
+    Args:
+        folder: holds `submission.json` and the model folders that it names.
+        device: torch device of the networks.
+        exact: float32 everywhere.
+    Raises:
+        BadModel: if the folder is no submission, a network cannot be used (`load_network`) or one is missing.
+    """
+    folder = Path(folder)
+    try:
+        content = json.loads((folder / "submission.json").read_text())
+        inference = decode(content["inference"], PARTS)
+        members = [(item["stage"], folder / Path(item["folder"]).name) for item in content["networks"]]
+    except FileNotFoundError:
+        raise BadModel(f"{folder}: no submission.json here; --model takes a submission folder such as weights/nvauto")
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadModel(f"{folder}/submission.json cannot be used by this version: {error}") from None
+    networks = {
+        stage: [load_network(path, device, exact) for name, path in members if name == stage]
+        for stage in inference.stages
+    }
+    missing = [stage for stage, loaded in networks.items() if not loaded]
+    if missing:
+        raise BadModel(f"{folder}: submission.json names no network for {', '.join(missing)}; copy the folder again")
+    facts = {k: v for k, v in content.items() if k not in ("format", "inference", "networks")}
+    return Submission(inference, networks, facts)
+
+
+def submission_hash(folder: Path) -> str:
+    """Return a SHA-256 over `submission.json` and every `model.json` (which hold the weights' own hashes)."""
+    digest = hashlib.sha256()
+    for path in (folder / "submission.json", *sorted(folder.glob("*/model.json"))):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,204 @@
+"""Hold a paper's method as a value: `System` made of `Stage`s made of parts, and shrink it to a profile.
+
+Serves every step: training, inference, notebooks and tables read the same frozen value. The containers know nothing of
+the parts inside them; equal values are the same method, and an ablation is one `dataclasses.replace(...)`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any
+
+PROFILES = ("smoke", "mini", "study", "paper")
+
+
+@dataclass(frozen=True)
+class Override:
+    """One value that a profile changes, with the reason.
+
+    Attributes:
+        where: dotted path from the system, e.g. `inference.window.roi`; a stage is reached by its name and every stage
+            by `*`, e.g. `round1.optimization.epochs` or `*.network.width`.
+        value: the new value.
+        reason: why short training on small data needs it.
+    """
+
+    where: str
+    value: Any
+    reason: str
+
+
+@dataclass(frozen=True)
+class Departure:
+    """Where `paper` had to choose: what the source says, what we do, and the other reading as one replacement."""
+
+    topic: str
+    ours: str
+    other: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the challenge tolerates for one case."""
+
+    time_s: float
+    memory_mib: float
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training: which cases teach which network how. Fields follow the data flow.
+
+    Attributes:
+        name: identifier within the system.
+        purpose: one line for people.
+        cases: picks the training cases (`flare_core.training.selection`).
+        labels: says what an unannotated target counts as (same module).
+        scheme: network channels (`flare_core.cases.labels.LabelScheme`).
+        preprocessing, sampling, augmentation: `flare_core.cases`.
+        network: builds the module (`flare_core.models`).
+        loss, optimization, validation: `flare_core.training`.
+        folds: number of parts that the cases are split into; fold k validates on part k.
+        trained_folds: which of them are trained.
+    """
+
+    name: str
+    purpose: str
+    cases: Any
+    labels: Any
+    scheme: Any
+    preprocessing: Any
+    sampling: Any
+    augmentation: tuple
+    network: Any
+    loss: Any
+    optimization: Any
+    validation: Any
+    folds: int
+    trained_folds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class System:
+    """A submission as published: its stages in training order, its inference, and what the profiles change.
+
+    Attributes:
+        key: name on the command line.
+        title, reference: for people.
+        stages: trainings in order; a later one may use an earlier one's networks.
+        inference: turns one case into labels with the trained networks (`flare_core.inference`).
+        limits: the challenge's tolerances.
+        departures: where the paper is silent or contradicts itself.
+        profiles: profile name to its overrides; `paper` is the value itself.
+        ablations: the paper's own experiments as overrides on any profile.
+    """
+
+    key: str
+    title: str
+    reference: str
+    stages: tuple[Stage, ...]
+    inference: Any
+    limits: Limits
+    departures: tuple[Departure, ...] = ()
+    profiles: Mapping[str, tuple[Override, ...]] = field(default_factory=dict)
+    ablations: Mapping[str, tuple[Override, ...]] = field(default_factory=dict)
+
+    def stage(self, name: str) -> Stage:
+        """Return the stage called `name`; raises KeyError naming the stages there are."""
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise KeyError(f"{self.key} has no stage {name!r}; it has {', '.join(s.name for s in self.stages)}")
+
+    def at(self, profile: str) -> System:
+        """Return this system with the overrides of a profile applied.
+
+        Raises:
+            ValueError: if the system has no such profile.
+            AttributeError: if an override names a field that does not exist.
+        """
+        if profile == "paper":
+            return self
+        if profile not in self.profiles:
+            raise ValueError(f"{self.key} has no profile {profile!r}; choose from {', '.join(self.profiles)}, paper")
+        return self._with(self.profiles[profile])
+
+    def ablated(self, name: str) -> System:
+        """Return this system with one of its ablations applied; raises ValueError for an unknown name."""
+        if name not in self.ablations:
+            raise ValueError(f"{self.key} has no ablation {name!r}; choose from {', '.join(self.ablations)}")
+        return self._with(self.ablations[name])
+
+    def _with(self, overrides: Iterable[Override]) -> System:
+        """Return this system with overrides applied in order."""
+        system = self
+        for override in overrides:
+            system = replaced(system, override.where, override.value)
+        return system
+
+
+def replaced(value: Any, where: str, new: Any) -> Any:
+    """Return a copy of a frozen value with the field at a dotted path replaced.
+
+    Args:
+        value: a dataclass, usually a `System`.
+        where: path as in `Override.where`.
+        new: the new value.
+    Raises:
+        AttributeError: if a name on the path is no field.
+    """
+    head, _, rest = where.partition(".")
+    if isinstance(value, System) and head in ("*", *(stage.name for stage in value.stages)):
+        stages = tuple(replaced(s, rest, new) if head in ("*", s.name) else s for s in value.stages)
+        return replace(value, stages=stages)
+    if not is_dataclass(value) or head not in {f.name for f in fields(value)}:
+        raise AttributeError(f"{type(value).__name__} has no field {head!r} (in the path {where!r})")
+    return replace(value, **{head: replaced(getattr(value, head), rest, new) if rest else new})
+
+
+def encode(value: Any) -> Any:
+    """Turn a frozen value into JSON data; a dataclass becomes a mapping with its class name under `type`."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"type": type(value).__name__, **{f.name: encode(getattr(value, f.name)) for f in fields(value)}}
+    if isinstance(value, Mapping):
+        return {str(key): encode(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [encode(item) for item in (sorted(value) if isinstance(value, (set, frozenset)) else value)]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"cannot store a {type(value).__name__} in a recipe; use dataclasses, tuples and plain values")
+
+
+def decode(data: Any, parts: Iterable[type]) -> Any:
+    """Rebuild the value that `encode` wrote, from the given dataclasses only.
+
+    Args:
+        data: parsed JSON.
+        parts: every class that may occur; nothing is looked up by import path.
+    Raises:
+        ValueError: if a type is not among `parts` or its fields do not fit.
+    """
+    by_name = {part.__name__: part for part in parts}
+    if isinstance(data, list):
+        return tuple(decode(item, by_name.values()) for item in data)
+    if not isinstance(data, dict):
+        return data
+    if "type" not in data:
+        return {key: decode(item, by_name.values()) for key, item in data.items()}
+    name = data["type"]
+    if name not in by_name:
+        raise ValueError(f"unknown part {name!r}; this version knows {', '.join(sorted(by_name))}")
+    arguments = {key: decode(item, by_name.values()) for key, item in data.items() if key != "type"}
+    try:
+        return by_name[name](**arguments)
+    except TypeError as error:
+        raise ValueError(f"{name} does not take what was stored: {error}") from None
+
+
+def fingerprint(value: Any) -> str:
+    """Return the SHA-256 hex digest of a value's canonical JSON."""
+    text = json.dumps(encode(value), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

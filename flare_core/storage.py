@@ -1,0 +1,37 @@
+"""Write files so that a name is either absent or complete, whatever happens in between.
+
+Serves everything that writes results. The data go to a hidden temporary file in the same folder, are flushed to the
+disk and then take the final name in one step.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def finished_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path to write to; it becomes `path` when the block ends well and vanishes when it does not.
+
+    Args:
+        path: final name; its folder is made if missing.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_file(path: Path, content: bytes | str) -> None:
+    """Write bytes or UTF-8 text to `path`, complete or not at all."""
+    with finished_file(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)

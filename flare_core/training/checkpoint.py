@@ -1,0 +1,47 @@
+"""Save and load what a training needs to go on.
+
+Serves the training loop. A checkpoint holds everything that the next epoch depends on, as plain tensors and numbers,
+and is only ever read by the training that wrote it. (A trained network for others is `flare_core.inference.network`.)
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from flare_core.storage import finished_file
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write a training's state; the one before stays beside it as `<name>.previous`."""
+    with finished_file(path) as temporary:
+        torch.save(state, temporary)
+        if path.exists():
+            os.replace(path, previous(path))
+
+
+def previous(path: Path) -> Path:
+    """Return where the checkpoint before the last one lies."""
+    return path.with_name(path.name + ".previous")
+
+
+def load_checkpoint(path: Path) -> dict[str, Any] | None:
+    """Return the newest readable state, or None if this training never saved one.
+
+    Raises:
+        ValueError: if checkpoints exist but none can be read.
+    """
+    reasons = []
+    for candidate in (path, previous(path)):
+        if not candidate.exists():
+            continue
+        try:
+            return torch.load(candidate, map_location="cpu", weights_only=True)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with this file, the previous one is tried
+            reasons.append(f"{candidate.name}: {type(error).__name__}")
+    if reasons:
+        raise ValueError(f"no readable checkpoint in {path.parent} ({', '.join(reasons)}); delete them to start anew")
+    return None

@@ -1,0 +1,112 @@
+"""The losses: Dice-focal, and its sum over the levels of deep supervision.
+
+Seventh step of the data flow. A loss takes logits and channels and returns one number; its fields are the published
+hyper-parameters.
+
+References:
+    nvauto, section 2.2 and equation 1; Lin et al. 2018 (focal loss); MONAI `DiceFocalLoss` and `DeepSupervisionLoss`
+    (equal values: tests/training/test_losses.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+
+@dataclass(frozen=True)
+class DiceFocal:
+    """Soft Dice loss plus focal loss.
+
+    Dice is taken per sample and channel (background included, squared predictions) and averaged; a channel that is
+    absent from the target counts as loss 1 without a gradient. The focal term follows one of two readings:
+
+    - `channels` (MONAI's `DiceFocalLoss`): each channel is a binary question on the sigmoid of its own logit, averaged
+      over channels and voxels;
+    - `voxels` (Lin et al. with a softmax): only the right channel's probability counts, averaged over voxels.
+
+    Attributes:
+        gamma: focusing exponent.
+        focal_over: `channels` or `voxels`.
+        channel_weights: pairs (channel, weight) in both terms, 1 for channels not named (the paper's section 4 tried 10
+            for the tumor).
+        smooth: keeps the Dice of an absent channel defined.
+    """
+
+    gamma: float = 2.0
+    focal_over: str = "channels"
+    channel_weights: tuple[tuple[int, float], ...] = ()
+    smooth: float = 1e-5
+
+    def __call__(self, logits: torch.Tensor, channels: torch.Tensor) -> torch.Tensor:
+        """Return the loss of a batch.
+
+        Args:
+            logits: float tensor of shape (B, C, X, Y, Z).
+            channels: integer tensor of shape (B, X, Y, Z) with values 0..C - 1.
+        Returns:
+            Scalar tensor >= 0.
+        """
+        logits, target = logits.float().flatten(2), channels.long().flatten(1)
+        weights = torch.ones(logits.shape[1], device=logits.device)
+        for channel, weight in self.channel_weights:
+            weights[channel] = weight
+        log_probabilities = logits.log_softmax(1)
+        log_right = log_probabilities.gather(1, target[:, None])[:, 0]
+        dice = self._dice(log_probabilities.exp(), log_right.exp(), target)
+        dice = (dice * weights).sum(1).mean() / weights.sum()
+        if self.focal_over == "voxels":
+            focal = (_power(1 - log_right.exp(), self.gamma) * -log_right * weights[target]).mean()
+        elif self.focal_over == "channels":
+            focal = self._focal_over_channels(logits, target, weights)
+        else:
+            raise ValueError(f"focal_over is 'channels' or 'voxels', got {self.focal_over!r}")
+        return dice + focal
+
+    def _dice(self, probabilities: torch.Tensor, right: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return the Dice loss (B, C); sums per channel are scattered from the right channel, no one-hot copy."""
+        shape = probabilities.shape[:2]
+        overlap = probabilities.new_zeros(shape).scatter_add(1, target, right)
+        size = probabilities.new_zeros(shape).scatter_add_(1, target, torch.ones_like(right))
+        return 1 - 2 * overlap / ((probabilities * probabilities).sum(2) + size + self.smooth)
+
+    def _focal_over_channels(self, logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """Return the mean binary focal loss: every logit as a wrong channel, then the right ones set right."""
+
+        def wrong(logit: torch.Tensor) -> torch.Tensor:
+            return _power(torch.sigmoid(logit), self.gamma) * F.softplus(logit)
+
+        right = logits.gather(1, target[:, None])[:, 0]
+        corrected = ((wrong(-right) - wrong(right)) * weights[target]).sum()
+        return ((wrong(logits) * weights[:, None]).sum() + corrected) / logits.numel()
+
+
+def _power(base: torch.Tensor, exponent: float) -> torch.Tensor:
+    """Return base ** exponent; the usual exponent 2 as a product, which is many times faster."""
+    return base * base if exponent == 2 else base**exponent
+
+
+@dataclass(frozen=True)
+class DeepSupervision:
+    """Sum a loss over the output levels with weights 1, 1/2, 1/4, ... (not normalized).
+
+    Attributes:
+        loss: the loss of one level; coarser levels see the target shrunk by nearest neighbor.
+    """
+
+    loss: DiceFocal
+
+    def __call__(self, outputs: Sequence[torch.Tensor], channels: torch.Tensor) -> torch.Tensor:
+        """Return the weighted sum over `outputs`, finest first (a single tensor is one level)."""
+        levels = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
+        total = levels[0].new_zeros((), dtype=torch.float32)
+        for level, logits in enumerate(levels):
+            target = channels
+            if logits.shape[2:] != channels.shape[1:]:
+                shrunk = F.interpolate(channels[:, None].float(), size=logits.shape[2:], mode="nearest-exact")
+                target = shrunk[:, 0].long()
+            total = total + self.loss(logits, target) / 2**level
+        return total

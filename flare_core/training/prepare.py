@@ -1,0 +1,80 @@
+"""Put the cases of a stage onto the network's grid once, and keep them on disk for cropping.
+
+Serves training. Each case becomes three arrays (image as float16, channels, voxel indices) that are memory-mapped, so
+that a training needs the memory of its patches only; a case that is there already is not prepared again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from flare_core.batch import map_cases
+from flare_core.cases.case import Case
+from flare_core.cases.dataset import Entry
+from flare_core.cases.sampling import PreparedCase, class_voxels
+from flare_core.recipe import Stage
+from flare_core.storage import finished_file, write_file
+
+
+class NothingToTrain(ValueError):
+    """A stage without usable cases; the message says which cases it needs."""
+
+
+def prepare_cases(
+    stage: Stage, entries: Sequence[Entry], load: Callable[[Entry], Case], cache: Path
+) -> dict[str, PreparedCase]:
+    """Prepare every entry that can be read.
+
+    Args:
+        stage: gives preprocessing and scheme.
+        entries: cases of the stage.
+        load: returns the case with the labels that teach it (pseudo-labels filled in).
+        cache: folder for the arrays; it must belong to this stage value and these labels alone.
+    Returns:
+        Case id to prepared case, in the order of `entries`; a case that fails is logged and left out.
+    Raises:
+        NothingToTrain: if no case is left.
+    """
+    report = map_cases(
+        lambda entry: _prepare(stage, entry, load, cache), [(e.id, e) for e in entries], title=f"prepare {stage.name}"
+    )
+    if not report.results:
+        raise NothingToTrain(f"stage {stage.name}: no usable case among {len(entries)}; it trains on {stage.cases}")
+    return report.results
+
+
+def _prepare(stage: Stage, entry: Entry, load: Callable[[Entry], Case], cache: Path) -> PreparedCase:
+    """Prepare one case, or map the arrays that are there."""
+    record = cache / f"{entry.id}.json"
+    if not record.is_file():
+        case = load(entry)
+        spacing = case.image.spacing_mm
+        image = stage.preprocessing.image_to_grid(case.image.data, spacing).numpy().astype(np.float16)
+        channels = stage.preprocessing.labels_to_grid(stage.scheme.merge(case.labels.data), spacing)
+        voxels_of = class_voxels(channels)
+        _save(cache / f"{entry.id}.image.npy", image)
+        _save(cache / f"{entry.id}.channels.npy", channels)
+        _save(cache / f"{entry.id}.voxels.npy", np.concatenate(list(voxels_of.values())))
+        annotated = stage.scheme.annotated_channels(entry.annotated or ())
+        facts = {"voxels": {c: len(v) for c, v in voxels_of.items()}, "annotated": annotated.tolist()}
+        write_file(record, json.dumps(facts))
+    facts = json.loads(record.read_text())
+    voxels = np.load(cache / f"{entry.id}.voxels.npy")
+    ends = np.cumsum(list(facts["voxels"].values()))
+    return PreparedCase(
+        id=entry.id,
+        image=np.load(cache / f"{entry.id}.image.npy", mmap_mode="r"),
+        channels=np.load(cache / f"{entry.id}.channels.npy", mmap_mode="r"),
+        annotated=np.array(facts["annotated"]),
+        voxels_of={int(c): part for c, part in zip(facts["voxels"], np.split(voxels, ends[:-1]), strict=True)},
+    )
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    """Write one array, complete or not at all."""
+    with finished_file(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, np.ascontiguousarray(array))

@@ -1,0 +1,116 @@
+"""Fill the targets that nobody annotated with a teacher's prediction; what a person drew always wins.
+
+Serves the second training rounds. One rule for every paper: take the prediction for the targets that are to be filled,
+erase it where the case's own annotation speaks of a target, and lay the real labels over it.
+
+References:
+    nvauto, section 2.3 (only missing labels are replaced, the tumor never).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from flare_core.batch import BatchReport, map_cases
+from flare_core.cases.dataset import Entry
+from flare_core.cases.labels import TARGETS
+from flare_core.cases.nifti import read_labels, write_labels
+from flare_core.storage import write_file
+
+
+def fill_missing(
+    real: np.ndarray | None, predicted: np.ndarray, annotated: Iterable[str], never: Iterable[str] = ()
+) -> np.ndarray:
+    """Return the real labels with every unannotated target filled from a prediction.
+
+    Args:
+        real: uint8 target ids (X, Y, Z) as a person drew them; None for an unlabeled case.
+        predicted: the same from the teacher.
+        annotated: names of the targets that the person looked for.
+        never: targets that are not filled.
+    Returns:
+        uint8 array of the same shape: real labels wherever there are any; elsewhere the predicted target if it is
+        neither annotated nor in `never`; else background.
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    if real is not None and real.shape != predicted.shape:
+        raise ValueError(f"real labels have shape {real.shape}, the prediction {predicted.shape}; use the same grid")
+    kept = np.arange(256, dtype=np.uint8)
+    settled = set(annotated) | set(never)
+    kept[[target.id for target in TARGETS if target.name in settled]] = 0
+    filled = kept[predicted]
+    return filled if real is None else np.where(real > 0, real, filled)
+
+
+def write_pseudo_labels(
+    entries: Sequence[Entry],
+    predict: Callable[[np.ndarray, tuple[float, float, float]], np.ndarray],
+    out: Path,
+    *,
+    never: tuple[str, ...],
+    teacher: str,
+) -> BatchReport:
+    """Write the filled label map of every entry and say where each target of it comes from.
+
+    A case whose targets are all settled is copied without asking the teacher. Cases that are there from the same
+    teacher are kept.
+
+    Args:
+        entries: labeled or unlabeled training cases.
+        predict: the teacher: image in HU and spacing to target ids.
+        out: gets `labelsTr/ID.nii.gz`, `provenance.csv` (case, target, source: real, pseudo or none, voxels).
+        never: targets that are not filled.
+        teacher: identifies the teacher.
+    Returns:
+        A report with the provenance rows of each case.
+    """
+    report = map_cases(
+        lambda entry: _write_case(entry, predict, out, never, teacher),
+        [(entry.id, entry) for entry in entries],
+        title="pseudo-labels",
+    )
+    rows = [row for rows in report.results.values() for row in rows]
+    table = pd.DataFrame(rows, columns=["case", "target", "source", "voxels"])
+    write_file(out / "provenance.csv", table.to_csv(index=False))
+    return report
+
+
+def _write_case(entry: Entry, predict: Callable, out: Path, never: tuple[str, ...], teacher: str) -> list[dict]:
+    """Write one case and return its provenance rows."""
+    path, record = out / "labelsTr" / f"{entry.id}.nii.gz", out / ".flare" / f"{entry.id}.json"
+    sources = [source.read_bytes() for source in (entry.image, entry.labels) if source is not None]
+    made_from = {"teacher": teacher, "files": [hashlib.sha256(content).hexdigest() for content in sources]}
+    if path.is_file() and record.is_file():
+        known = json.loads(record.read_text())
+        if known["made_from"] == made_from:
+            return known["rows"]
+    case = entry.load()
+    real = case.labels.data if case.labels is not None else None
+    missing = [t.name for t in TARGETS if t.name not in case.annotated and t.name not in never]
+    predicted = predict(case.image.data, case.image.spacing_mm) if missing else np.zeros(real.shape, np.uint8)
+    filled = fill_missing(real, predicted, case.annotated, never)
+    counts = np.bincount(filled.ravel(), minlength=len(TARGETS) + 1)
+    rows = [
+        {
+            "case": entry.id,
+            "target": target.name,
+            "source": "real" if target.name in case.annotated else "pseudo" if target.name in missing else "none",
+            "voxels": int(counts[target.id]),
+        }
+        for target in TARGETS
+    ]
+    write_labels(path, filled, case.image.geometry)
+    write_file(record, json.dumps({"made_from": made_from, "rows": rows}))
+    return rows
+
+
+def load_filled(entry: Entry, folder: Path) -> np.ndarray:
+    """Return the filled label map of a case (uint8, RAS+) from `write_pseudo_labels`'s folder."""
+    return read_labels(folder / "labelsTr" / f"{entry.id}.nii.gz").data

@@ -1,0 +1,202 @@
+"""Train a system: its stages in order, their folds, the pseudo-labels between them, and the submission at the end.
+
+Serves `flare train`. Every training has a folder named after what it depends on (stage value, seed, data, teacher), so
+equal trainings of different experiments are done once, and a rerun goes on where the last one stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import flare_core
+from flare_core.cases.case import Case
+from flare_core.cases.dataset import Dataset, Entry
+from flare_core.cases.nifti import read_labels
+from flare_core.inference.network import TrainedNetwork, load_network
+from flare_core.inference.submission import Submission, save_submission
+from flare_core.recipe import Stage, System, encode, fingerprint
+from flare_core.storage import write_file
+from flare_core.training.loop import Workers, train
+from flare_core.training.prepare import NothingToTrain, prepare_cases
+from flare_core.training.pseudo_labels import write_pseudo_labels
+from flare_core.training.selection import PseudoLabels
+
+log = logging.getLogger(__name__)
+
+PARTS_VERSION = 1  # raise it by hand when a part changes its behavior without changing its fields
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where and on what a system is trained.
+
+    Attributes:
+        system: the value, already at its profile.
+        profile: its name, for the record.
+        dataset: where the cases are.
+        folder: everything is written below it.
+        seed: of the folds and of every training.
+        device: torch device.
+    """
+
+    system: System
+    profile: str
+    dataset: Dataset
+    folder: Path
+    seed: int = 0
+    device: str = "cpu"
+
+    def stage_folder(self, stage: Stage) -> Path:
+        """Return the folder of a stage: its name and what it depends on."""
+        return self.folder / f"{stage.name}-{self._identity(stage)[:8]}"
+
+    def _identity(self, stage: Stage) -> str:
+        """Return a digest of everything that decides what this stage learns."""
+        cases = [(e.id, sorted(e.annotated or ())) for e in stage.cases(self.dataset.training)]
+        parts: list[Any] = [PARTS_VERSION, fingerprint(stage), self.seed, self.dataset.name, cases]
+        if isinstance(stage.labels, PseudoLabels):
+            parts += [self._identity(self.system.stage(stage.labels.teacher)), fingerprint(self.system.inference)]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def needed_stages(self) -> list[Stage]:
+        """Return the stages that the inference needs, teachers included, in training order."""
+        needed = set(self.system.inference.stages)
+        for stage in reversed(self.system.stages):
+            if stage.name in needed and isinstance(stage.labels, PseudoLabels):
+                needed.add(stage.labels.teacher)
+        return [stage for stage in self.system.stages if stage.name in needed]
+
+
+def train_system(run: Run, stages: Iterable[str] = (), folds: Iterable[int] = ()) -> Path:
+    """Train the stages (none named: all that the submission needs) and assemble the submission.
+
+    Args:
+        run: what to train and where.
+        stages: names to restrict to; then nothing is assembled.
+        folds: folds to restrict to; then nothing is assembled.
+    Returns:
+        The submission folder, or the run folder if the training was restricted.
+    Raises:
+        KeyError: for an unknown stage.
+        NothingToTrain: if a stage finds no cases.
+    """
+    stages, folds = list(stages), list(folds)
+    chosen = [run.system.stage(name) for name in stages] or run.needed_stages()
+    for stage in chosen:
+        train_stage(run, stage, folds)
+    return run.folder if stages or folds else assemble(run, run.folder / "submission")
+
+
+def train_stage(run: Run, stage: Stage, folds: Iterable[int] = ()) -> list[Path]:
+    """Train the folds of one stage and return their model folders; finished ones are not repeated."""
+    folder = run.stage_folder(stage)
+    wanted = list(folds) or list(stage.trained_folds)
+    todo = [fold for fold in wanted if not _is_finished(folder / f"fold{fold}", stage)]
+    if not todo:
+        return [folder / f"fold{fold}" / "model" for fold in wanted]
+    entries = stage.cases(run.dataset.training)
+    if not entries:
+        raise NothingToTrain(f"stage {stage.name}: no case of {run.dataset.name} qualifies ({stage.cases})")
+    filled = fill_labels(run, stage) if isinstance(stage.labels, PseudoLabels) else None
+    _wait_for_first_process()
+    prepared = prepare_cases(stage, entries, lambda entry: _teaching_case(entry, filled), folder / "prepared")
+    parts = run.dataset.folds(entries, stage.folds, run.seed)
+    write_file(folder / "run.json", json.dumps(_record(run, stage), indent=2) + "\n")
+    for fold in todo:
+        held_out = {entry.id for entry in parts[fold]}
+        training = [case for name, case in prepared.items() if name not in held_out]
+        validation = [case for name, case in prepared.items() if name in held_out]
+        log.info("%s fold %d: %d training, %d validation cases", stage.name, fold, len(training), len(validation))
+        facts = _facts(run, stage) | {"fold": fold, "training_cases": [case.id for case in training]}
+        seed = int(np.random.SeedSequence([run.seed, fold]).generate_state(1)[0])
+        train(stage, training, validation, folder / f"fold{fold}", seed=seed, facts=facts, device=run.device)
+        if Workers.join().rank == 0:
+            write_file(folder / f"fold{fold}" / "finished", "")
+    return [folder / f"fold{fold}" / "model" for fold in wanted]
+
+
+def fill_labels(run: Run, stage: Stage) -> Path:
+    """Write the pseudo-labels that a stage learns from (by the first process) and return their folder."""
+    teacher = run.system.stage(stage.labels.teacher)
+    out = run.stage_folder(stage) / "pseudo_labels"
+    if Workers.join().rank == 0:
+        predict = teacher_submission(run, teacher)
+        entries = stage.cases(run.dataset.training)
+        report = write_pseudo_labels(
+            entries, predict, out, never=stage.labels.never, teacher=run.stage_folder(teacher).name
+        )
+        log.info("pseudo-labels from %s: %s", teacher.name, report)
+    return out
+
+
+def teacher_submission(run: Run, teacher: Stage) -> Submission:
+    """Return a teacher as something that predicts: its folds' ensemble on the whole volume."""
+    from dataclasses import replace
+
+    networks = {teacher.name: _networks(run, teacher)}
+    inference = replace(run.system.inference, localizer="", members=teacher.name, first_model_crop=False)
+    return Submission(inference, networks, {"system": run.system.key})
+
+
+def assemble(run: Run, folder: Path) -> Path:
+    """Write the submission folder from the finished trainings.
+
+    Raises:
+        FileNotFoundError: if a fold that the inference needs is not trained yet.
+    """
+    networks = {name: _networks(run, run.system.stage(name)) for name in run.system.inference.stages}
+    return save_submission(folder, run.system.inference, networks, _facts(run, None))
+
+
+def _networks(run: Run, stage: Stage) -> list[TrainedNetwork]:
+    """Load the trained folds of a stage."""
+    folders = [run.stage_folder(stage) / f"fold{fold}" for fold in stage.trained_folds]
+    missing = [str(folder) for folder in folders if not _is_finished(folder, stage)]
+    if missing:
+        raise FileNotFoundError(f"stage {stage.name} is not trained: {', '.join(missing)} has no finished model")
+    return [load_network(folder / "model", run.device) for folder in folders]
+
+
+def _is_finished(folder: Path, stage: Stage) -> bool:
+    """Say whether a fold's training reached its last epoch."""
+    return (folder / "finished").is_file() and (folder / "model" / "model.json").is_file()
+
+
+def _teaching_case(entry: Entry, filled: Path | None) -> Case:
+    """Load a case with the labels that teach it."""
+    from dataclasses import replace
+
+    case = entry.load()
+    if filled is None:
+        return case
+    return replace(case, labels=read_labels(filled / "labelsTr" / f"{entry.id}.nii.gz"))
+
+
+def _wait_for_first_process() -> None:
+    """Let the other processes wait until the first one has written what they are going to read."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
+
+def _facts(run: Run, stage: Stage | None) -> dict[str, Any]:
+    """Return what every model and submission of this run records."""
+    facts = {"system": run.system.key, "profile": run.profile, "dataset": run.dataset.name, "run_seed": run.seed}
+    if stage is not None:
+        facts |= {"stage": stage.name, "recipe": fingerprint(stage)}
+    else:
+        facts |= {"recipe": fingerprint(run.system)}
+    return facts | {"made_with": {"flare_core": flare_core.__version__, "torch": torch.__version__.split("+")[0]}}
+
+
+def _record(run: Run, stage: Stage) -> dict[str, Any]:
+    """Return the content of a stage's `run.json`."""
+    return _facts(run, stage) | {"identity": run._identity(stage), "stage_value": encode(stage)}
