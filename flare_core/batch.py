@@ -1,6 +1,6 @@
 """Map a function over cases so that one bad case never costs the others.
 
-Serves every command over cases. Each case ends as `done` or `failed` with its reason; found = done + failed always holds.
+Serves every command over cases. Each case ends as done or as failed with its reason; found = done + failed.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def map_cases(function: Callable[[Any], Any], cases: Iterable[tuple[str, Any]], 
     for case, item in tqdm(cases, desc=title, disable=None):
         try:
             report.results[case] = function(item)
-        except Exception as error:  # noqa: BLE001 - whatever a case does, the others go on
+        except Exception as error:  # whatever a case does, the others go on
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             report.failures[case] = reason
             log.error("%s: %s failed: %s", title, case, reason)

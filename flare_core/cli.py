@@ -183,8 +183,8 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from flare_core.inference.predict import find_images, predict_files
     from flare_core.inference.network import pick_device
+    from flare_core.inference.predict import find_images, predict_files
     from flare_core.inference.submission import load_submission, submission_hash
 
     images = find_images(options.inputs)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import logging
 import math
 import os
 import re
@@ -70,7 +71,9 @@ def declared_parameters(notebook: Path) -> dict[str, Any]:
     import papermill
 
     declared = {}
-    for name, entry in papermill.inspect_notebook(str(notebook)).items():
+    with batch_environment():
+        found = papermill.inspect_notebook(str(notebook))
+    for name, entry in found.items():
         try:
             declared[name] = ast.literal_eval(entry["default"])
         except (ValueError, SyntaxError):
@@ -105,12 +108,16 @@ def check_parameter(name: str, value: Any, declared: Mapping[str, Any]) -> None:
 
 @contextmanager
 def batch_environment() -> Iterator[None]:
-    """Mark this process, and the kernels that it starts, as a batch: no widgets are shown in one."""
+    """Mark this process, and the kernels that it starts, as a batch: no widgets, no papermill messages."""
     before = os.environ.get(BATCH_VARIABLE)
     os.environ[BATCH_VARIABLE] = "1"
+    papermill_log = logging.getLogger("papermill")
+    level = papermill_log.level
+    papermill_log.setLevel(logging.WARNING)
     try:
         yield
     finally:
+        papermill_log.setLevel(level)
         if before is None:
             del os.environ[BATCH_VARIABLE]
         else:

@@ -183,13 +183,20 @@ def _key_outputs(content: Any | None) -> tuple[str, str]:
     return picture or first_picture, table
 
 
+def _pictures(content: Any) -> list[Any]:
+    """The outputs that hold a picture, in order."""
+    outputs = [output for cell in content.cells for output in cell.get("outputs", ())]
+    return [output for output in outputs if "image/png" in output.get("data", {})]
+
+
 def _notebook_page(content: Any, outcome: Outcome, before: Sequence[Outcome], after: Sequence[Outcome]) -> str:
     from nbconvert import HTMLExporter
     from pygments.formatters import HtmlFormatter
 
     title = _title(content, outcome)
+    for number, output in enumerate(_pictures(content), start=1):
+        output.metadata["image/png"] = {"alt": f"{title}, picture {number}"}
     body, _ = HTMLExporter(template_name="basic").from_notebook_node(content)
-    body = body.replace("No description has been provided for this image", escape(title))
     backward = f"<a href='{before[0].name}.html'>{escape(before[0].name)}</a>" if before else ""
     forward = f"<a href='{after[0].name}.html'>{escape(after[0].name)}</a>" if after else ""
     navigation = f"<nav><span>{backward}</span><a href='index.html'>all notebooks</a><span>{forward}</span></nav>"

@@ -57,8 +57,8 @@ def reproduce(batch: Batch, say: Callable[[str], None] = print) -> tuple[Outcome
     Returns:
         The outcome of every notebook, in order; any `failed` among them means exit code 1.
     Raises:
-        BadParameter: on an unknown notebook, profile, parameter or value, before anything runs.
-        BadParameter: if another run is writing the same reports folder.
+        BadParameter: on an unknown notebook, profile, parameter or value, or while another run is writing the same
+            reports folder; always before anything runs.
     """
     plan = planned(batch)
     shared = _digest_of_files(_shared_inputs())

@@ -19,7 +19,8 @@ import numpy as np
 
 from flare_core.cases.labels import TARGETS
 from flare_core.cases.nifti import Volume
-from flare_core.evaluation import figures
+from flare_core.evaluation.case_figures import case_montage
+from flare_core.evaluation.slices import WINDOWS_HU, CaseView
 from flare_core.notebook_runner import BATCH_VARIABLE
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 VIEWERS = ("auto", "static", "niivue", "itkwidgets")
 PACKAGES = {"niivue": "ipyniivue", "itkwidgets": "itkwidgets"}
-SOFT_TISSUE_HU = (-160.0, 240.0)
+SHOWN_HU = WINDOWS_HU["abdomen"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def show_case(
     prediction: Volume | None = None,
     *,
     viewer: str = "auto",
-    title: str | None = None,
+    title: str = "",
 ) -> Figure:
     """Return a picture of a case and, where a person looks, display an interactive viewer above it.
 
@@ -82,13 +83,17 @@ def show_case(
         viewer: see `choose_viewer`. When the viewer asked for cannot be used, one printed line says why.
         title: above the picture.
     Returns:
-        The static picture: three planes with contours, a column each for reference and prediction.
+        The static picture: three planes, the reference as solid and the prediction as dashed contours.
     Raises:
         ValueError: for an unknown viewer, or label maps of another shape than the image.
     """
-    for role, other in (("labels", labels), ("prediction", prediction)):
-        if other is not None and other.data.shape != image.data.shape:
-            raise ValueError(f"expected {role} of the image's shape {image.data.shape}, got {other.data.shape} (RAS+)")
+    view = CaseView(
+        title,
+        image.data,
+        image.spacing_mm,
+        None if labels is None else labels.data,
+        None if prediction is None else prediction.data,
+    )
     choice = choose_viewer(viewer)
     if choice.reason:
         print(f"showing the picture alone: {choice.reason}")
@@ -97,13 +102,7 @@ def show_case(
         _display(niivue_widget(image, shown))
     elif choice.viewer == "itkwidgets":
         _view_in_itkwidgets(image, shown)
-    return figures.case_montage(
-        image.data,
-        image.spacing_mm,
-        labels=None if labels is None else labels.data,
-        prediction=None if prediction is None else prediction.data,
-        title=title,
-    )
+    return case_montage(view)
 
 
 def niivue_widget(image: Volume, labels: Volume | None = None, height: int = 480):
@@ -121,8 +120,8 @@ def niivue_widget(image: Volume, labels: Volume | None = None, height: int = 480
             "data": nifti_bytes(image, np.float32),
             "name": "image.nii",
             "colormap": "gray",
-            "cal_min": SOFT_TISSUE_HU[0],
-            "cal_max": SOFT_TISSUE_HU[1],
+            "cal_min": SHOWN_HU[0],
+            "cal_max": SHOWN_HU[1],
         }
     ]
     if labels is not None:

@@ -41,20 +41,20 @@ class Target:
 
 
 TARGETS = (
-    Target(1, "liver", "Liver", "#8c4a2f", 5),
-    Target(2, "right_kidney", "Right kidney", "#e69f00", 3, partner="left_kidney"),
-    Target(3, "spleen", "Spleen", "#9b6fc4", 3),
-    Target(4, "pancreas", "Pancreas", "#f0e442", 5),
-    Target(5, "aorta", "Aorta", "#d62728", 2, is_tubular=True),
-    Target(6, "inferior_vena_cava", "Inferior vena cava", "#1f5fbf", 2, is_tubular=True),
-    Target(7, "right_adrenal_gland", "Right adrenal gland", "#00c2a8", 2, partner="left_adrenal_gland"),
-    Target(8, "left_adrenal_gland", "Left adrenal gland", "#0b7a6b", 2, partner="right_adrenal_gland"),
-    Target(9, "gallbladder", "Gallbladder", "#7fbf3f", 2),
-    Target(10, "esophagus", "Esophagus", "#cc79a7", 3, is_tubular=True),
-    Target(11, "stomach", "Stomach", "#56b4e9", 5),
-    Target(12, "duodenum", "Duodenum", "#f4a6b8", 7),
-    Target(13, "left_kidney", "Left kidney", "#b36b00", 3, partner="right_kidney"),
-    Target(14, "tumor", "Tumor", "#ff2fd0", 2),
+    Target(1, "liver", "Liver", "#7d3a1f", 5),
+    Target(2, "right_kidney", "Right kidney", "#f6b84b", 3, partner="left_kidney"),
+    Target(3, "spleen", "Spleen", "#813dc3", 3),
+    Target(4, "pancreas", "Pancreas", "#f0f04a", 5),
+    Target(5, "aorta", "Aorta", "#d3210f", 2, is_tubular=True),
+    Target(6, "inferior_vena_cava", "Inferior vena cava", "#3549a0", 2, is_tubular=True),
+    Target(7, "right_adrenal_gland", "Right adrenal gland", "#49f0d0", 2, partner="left_adrenal_gland"),
+    Target(8, "left_adrenal_gland", "Left adrenal gland", "#05736a", 2, partner="right_adrenal_gland"),
+    Target(9, "gallbladder", "Gallbladder", "#6a8c00", 2),
+    Target(10, "esophagus", "Esophagus", "#b560a5", 3, is_tubular=True),
+    Target(11, "stomach", "Stomach", "#94ceff", 5),
+    Target(12, "duodenum", "Duodenum", "#ef86a0", 7),
+    Target(13, "left_kidney", "Left kidney", "#b8974e", 3, partner="right_kidney"),
+    Target(14, "tumor", "Tumor", "#ff0cff", 2),
 )
 ORGANS = TARGETS[:13]
 TUMOR = TARGETS[13]

@@ -49,7 +49,7 @@ class Volume:
     """A volume in RAS+ order and where it lies.
 
     Attributes:
-        data: (X, Y, Z) array: float32 HU of an image, uint8 target ids 0..14 of a label map. Possibly a view with
+        data: (X, Y, Z) array: float32 (or int16) HU of an image, uint8 target ids 0..14 of a label map. Possibly a view with
             negative strides: torch wants `np.ascontiguousarray` first.
         geometry: the stored geometry, for writing results next to it.
         path: the file, None for an array made in memory.
@@ -81,7 +81,11 @@ class Volume:
 
 
 def read_image(
-    path: str | Path, *, volume: int | None = None, assume_spacing_mm: Sequence[float] | None = None
+    path: str | Path,
+    *,
+    volume: int | None = None,
+    assume_spacing_mm: Sequence[float] | None = None,
+    dtype: type[np.generic] = np.float32,
 ) -> Volume:
     """Read a CT.
 
@@ -89,12 +93,15 @@ def read_image(
         path: a .nii or .nii.gz file (told apart by content).
         volume: which volume of a series to take, from 0; None refuses a series.
         assume_spacing_mm: voxel edges of the stored axes, used only where the header gives none.
+        dtype: float32, or int16 for half the memory; fractions of a HU are then rounded.
     Returns:
-        HU as float32. A constant or all-air image is returned with a warning.
+        HU. A constant or all-air image is returned with a warning.
     Raises:
         BadInput: whatever makes the file unusable, in one line.
     """
-    return _read(Path(path), ImageCheck, np.float32, volume, assume_spacing_mm)
+    if dtype not in (np.float32, np.int16):
+        raise ValueError(f"expected dtype float32 or int16, got {dtype}")
+    return _read(Path(path), ImageCheck, dtype, volume, assume_spacing_mm)
 
 
 def read_labels(path: str | Path, *, label_map: Mapping[int, int] | None = None) -> Volume:
@@ -216,7 +223,7 @@ def _header(stream: VoxelStream) -> Header:
                 stream.path,
                 "expected a NIfTI file, found text: a download page or Git-LFS pointer? fetch the file itself",
             )
-    elif len(raw) < header_size(raw):
+    if len(raw) < (header_size(raw) or 348):
         raise BadInput(stream.path, f"file is cut short ({len(raw)} bytes, less than a header); fetch it again")
     return parse_header(raw, stream.path)
 

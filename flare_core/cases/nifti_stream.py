@@ -116,7 +116,7 @@ class VoxelStream:
 
     def _cut_short(self, found: int | None, expected: int | None) -> BadInput:
         if expected is None:
-            amount = f"after {self._position} uncompressed bytes"
+            amount = f"after {self._position} uncompressed bytes; or stray bytes follow its end"
         elif found is None:
             amount = f"{self.file_bytes} bytes on disk cannot unpack to the {expected} that the header announces"
         else:

@@ -106,7 +106,8 @@ def _assume(
     if len(spacing) != 3 or not all(np.isfinite(edge) and edge > 0 for edge in spacing):
         raise ValueError(f"assume_spacing_mm: expected three positive numbers, got {assume_spacing_mm}")
     warnings.append(f"no spacing stored: assumed {spacing} mm as told")
-    return replace(forms, pixdim=(forms.pixdim[0], *(edge / forms.unit_mm for edge in spacing)))
+    stored = np.array(spacing, np.float32 if forms.version == 1 else np.float64) / forms.unit_mm
+    return replace(forms, pixdim=(forms.pixdim[0], *stored.tolist()))
 
 
 def _mend_pixdim(forms: HeaderForms, norms_mm: np.ndarray, warnings: list[str]) -> HeaderForms:

@@ -49,30 +49,41 @@ class ImageCheck:
 
         Args:
             stored: 1D array of stored values.
-            out: float32 array of the same size.
+            out: float32 or int16 array of the same size; fractions are rounded for int16.
+        Raises:
+            BadInput: if a value is beyond `HU_LIMITS`, or beyond int16 where that was asked for.
         """
-        if self._header.is_scaled:
-            with np.errstate(over="ignore", invalid="ignore"):
-                np.add(stored * np.float64(self._header.slope), self._header.intercept, out=out, casting="unsafe")
-        else:
-            with np.errstate(over="ignore"):
-                np.copyto(out, stored, casting="unsafe")
-        lowest, highest = float(out.min()), float(out.max())
-        if not np.isfinite(lowest + highest) and stored.dtype.kind == "f":
-            bad = ~np.isfinite(stored)
-            self._not_finite += int(np.count_nonzero(bad))
-            out[bad] = AIR_HU
-            lowest, highest = float(out.min()), float(out.max())
+        values = self._values(stored)
+        lowest, highest = float(values.min()), float(values.max())
+        if not (np.isfinite(lowest) and np.isfinite(highest)):
+            values = self._replace_not_finite(stored, values)
+            lowest, highest = float(values.min()), float(values.max())
         self._lowest, self._highest = min(self._lowest, lowest), max(self._highest, highest)
-        if not (HU_LIMITS[0] <= lowest and highest <= HU_LIMITS[1]):
+        low, high = HU_LIMITS if out.dtype.kind == "f" else (-32768.0, 32767.0)
+        if not (low <= lowest and highest <= high):
             raise BadInput(
                 self._path,
-                f"values outside CT range: expected HU of {HU_LIMITS[0]:g} to {HU_LIMITS[1]:g}, found {lowest:.4g} to "
+                f"values outside CT range: expected HU of {low:g} to {high:g}, found {lowest:.4g} to "
                 f"{highest:.4g} (scl_slope {self._header.slope:g}, scl_inter {self._header.intercept:g}); export again",
             )
         if self._lowest >= 0:
-            inside = out[out < len(self._histogram)].astype(np.int16)
+            inside = values[values < len(self._histogram)].astype(np.int16)
             self._histogram += np.bincount(inside, minlength=len(self._histogram))
+        is_fractional = values.dtype.kind == "f" and out.dtype.kind != "f"
+        np.copyto(out, np.rint(values) if is_fractional else values, casting="unsafe")
+
+    def _values(self, stored: np.ndarray) -> np.ndarray:
+        """Return the values meant: integers as they are, all else as float64."""
+        if not self._header.is_scaled:
+            return stored if stored.dtype.kind != "f" else stored.astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):  # found by the checks that follow
+            return stored * np.float64(self._header.slope) + self._header.intercept
+
+    def _replace_not_finite(self, stored: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Count and replace voxels stored as NaN or Inf; what the value scale made infinite stays, to be refused."""
+        bad = ~np.isfinite(stored)
+        self._not_finite += int(np.count_nonzero(bad))
+        return np.where(bad, AIR_HU, values)
 
     def finish(self) -> list[str]:
         """Return warnings about the volume as a whole.

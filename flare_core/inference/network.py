@@ -23,7 +23,7 @@ from flare_core.recipe import decode, encode
 from flare_core.storage import write_file
 
 PARTS = (LabelScheme, Preprocessing, IntensityWindow, SigmoidWindow, SegResNet)
-"""Every part that a stored network may be made of: a new network file adds its class here."""
+"""Every part that a stored network may be made of; a new network file adds its class here."""
 
 
 class BadModel(ValueError):
@@ -131,7 +131,7 @@ def load_network(folder: Path, device: str = "cpu", exact: bool = False) -> Trai
         weights = (folder / "weights.safetensors").read_bytes()
         model = json.loads((folder / "model.json").read_text())
     except FileNotFoundError as error:
-        raise BadModel(f"{folder}: a model folder holds weights.safetensors and model.json, {error.filename} is missing") from None
+        raise BadModel(f"{folder}: expected weights.safetensors and model.json, {error.filename} is missing") from None
     except ValueError as error:
         raise BadModel(f"{folder}/model.json is not JSON ({error}); copy the model folder again") from None
     if hashlib.sha256(weights).hexdigest() != model.get("sha256"):

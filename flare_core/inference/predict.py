@@ -1,7 +1,7 @@
 """Predict label files for image files: every case ends as a complete file or with its reason.
 
 Serves `flare predict` and the notebooks. Outputs lie as `ID.nii.gz` at the top of the output folder, in the geometry of
-their image; everything else is in its `.flare` folder. A rerun repeats only what is missing or made from something else.
+their image; everything else is in its `.flare` folder. A rerun repeats only what is missing or was made otherwise.
 """
 
 from __future__ import annotations

@@ -55,6 +55,7 @@ class RegionEnsemble:
         """Names of the stages whose networks a submission must hold."""
         return tuple(name for name in (self.localizer, self.members) if name)
 
+    @torch.inference_mode()
     def __call__(
         self,
         image_hu: np.ndarray,
@@ -76,10 +77,9 @@ class RegionEnsemble:
             return labels
         region = self.region(image_hu, spacing_mm, networks)
         members = networks[self.members]
-        crop, scores = self._ensemble(image_hu[region], spacing_mm, members)
-        inner = tuple(slice(r.start + c.start, r.start + c.stop) for r, c in zip(region, crop, strict=True))
-        channels = scores_to_labels(scores, labels[inner].shape)
-        labels[inner] = members[0].scheme.to_targets(channels)
+        grid = members[0].preprocessing.image_to_grid(image_hu[region], spacing_mm)
+        scores = self._average(grid, members)
+        labels[region] = members[0].scheme.to_targets(scores_to_labels(scores, labels[region].shape))
         for rule in self.postprocessing:
             labels = rule(labels, spacing_mm)
         return labels
@@ -107,36 +107,38 @@ class RegionEnsemble:
         )
         return self._grown(scaled, image_hu.shape, spacing_mm, self.region_axes)
 
-    def _ensemble(
-        self, image_hu: np.ndarray, spacing_mm: tuple[float, float, float], members: Sequence[TrainedNetwork]
-    ) -> tuple[tuple[slice, slice, slice], torch.Tensor]:
-        """Return the averaged scores of all members and the crop of `image_hu` that they cover."""
-        crop = tuple(slice(0, n) for n in image_hu.shape)
-        total = self._scores(members[0], image_hu, spacing_mm)
-        if self.first_model_crop and len(members) > 1:
-            labels = members[0].scheme.to_targets(scores_to_labels(total, image_hu.shape))
-            crop = self._first_model_range(labels, spacing_mm)
-            if crop[2] != slice(0, image_hu.shape[2]):
-                total = self._scores(members[0], image_hu[crop], spacing_mm)
+    def _average(self, grid: torch.Tensor, members: Sequence[TrainedNetwork]) -> torch.Tensor:
+        """Return the mean scores of all members on their grid (C, X, Y, Z); what is cropped away is background."""
+        total = self._scores(members[0], grid)
+        if len(members) == 1:
+            return total
+        kept = slice(0, grid.shape[2])
+        if self.first_model_crop:
+            kept = self._first_model_range(members[0], total)
         for member in members[1:]:
-            total += self._scores(member, image_hu[crop], spacing_mm)
-        return crop, total.div_(len(members))
+            total[..., kept] += self._scores(member, grid[..., kept])
+        total /= len(members)
+        for outside in (slice(0, kept.start), slice(kept.stop, grid.shape[2])):
+            total[..., outside] = 0
+            total[0, ..., outside] = 1
+        return total
 
-    def _scores(self, member: TrainedNetwork, image_hu: np.ndarray, spacing_mm: tuple[float, ...]) -> torch.Tensor:
-        """Return one member's scores on its own grid."""
+    def _scores(self, member: TrainedNetwork, grid: torch.Tensor) -> torch.Tensor:
+        """Return one member's probabilities or logits."""
         softmax = (lambda scores: scores.softmax(1)) if self.average == "probabilities" else None
-        return self.window(member, member.preprocessing.image_to_grid(image_hu, spacing_mm), activation=softmax)
+        return self.window(member, grid, activation=softmax)
 
-    def _first_model_range(self, labels: np.ndarray, spacing_mm: tuple[float, ...]) -> tuple[slice, slice, slice]:
-        """Return the crop in z around the first model's organs, or all of it if a tumor lies outside."""
-        whole = tuple(slice(0, n) for n in labels.shape)
+    def _first_model_range(self, member: TrainedNetwork, scores: torch.Tensor) -> slice:
+        """Return the slices around the first model's organs, or all of them if a tumor lies outside."""
+        labels = member.scheme.to_targets(scores.argmax(0).numpy())
+        whole = slice(0, labels.shape[2])
         organs = bounding_box(np.isin(labels, ORGAN_IDS))
         if organs is None:
             return whole
-        crop = self._grown((whole[0], whole[1], organs[2]), labels.shape, spacing_mm, (2,))
-        tumor_slices = np.flatnonzero((labels == BY_NAME["tumor"].id).any((0, 1)))
-        outside = tumor_slices.size and (tumor_slices[0] < crop[2].start or tumor_slices[-1] >= crop[2].stop)
-        return whole if outside else crop
+        kept = self._grown(organs, labels.shape, member.preprocessing.spacing_mm, (2,))[2]
+        tumor = np.flatnonzero((labels == BY_NAME["tumor"].id).any((0, 1)))
+        is_outside = tumor.size and (tumor[0] < kept.start or tumor[-1] >= kept.stop)
+        return whole if is_outside else kept
 
     def _grown(
         self,

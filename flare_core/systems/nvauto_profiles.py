@@ -6,6 +6,7 @@ from flare_core.inference.postprocessing import LongestRun, RemoveSmall, SplitPa
 from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.models.segresnet import SegResNet
 from flare_core.recipe import Departure, Override
+from flare_core.training.losses import DeepSupervision, DiceFocal
 from flare_core.training.optimization import Validation
 from flare_core.training.selection import AsGiven
 
@@ -61,6 +62,7 @@ MINI = (
     Override("*.augmentation", AUGMENTATION, "short training cannot afford mirrored and strongly stretched bodies"),
     Override("*.network", SegResNet(width=8, blocks=(1, 2, 2, 4), supervised_levels=3), "1.2 M weights, four levels"),
     Override("localizer.network", SegResNet(width=8, blocks=(1, 1, 1), supervised_levels=2), "one class, 8 mm"),
+    Override("*.loss", DeepSupervision(DiceFocal(focal_over="voxels")), "a sixth less time a step"),
     Override("*.optimization.optimizer.learning_rate", 5e-3, "minutes instead of a day"),
     Override("*.optimization.batch", 2, "two cores"),
     Override("*.optimization.epochs", 40, "minutes instead of a day"),

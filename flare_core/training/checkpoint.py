@@ -40,7 +40,7 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
             continue
         try:
             return torch.load(candidate, map_location="cpu", weights_only=True)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with this file, the previous one is tried
+        except Exception as error:  # whatever is wrong with this file, the previous one is tried
             reasons.append(f"{candidate.name}: {type(error).__name__}")
     if reasons:
         raise ValueError(f"no readable checkpoint in {path.parent} ({', '.join(reasons)}); delete them to start anew")

@@ -17,8 +17,6 @@ from flare_core.evaluation.evaluate import evaluate_case, evaluate_files, evalua
 from flare_core.evaluation.flare_rules import FLARE23, FLARE24_TASK1, PARTIAL, STRICT, score_case
 from flare_core.evaluation.tables import score_table, write_csv
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-
 
 def save(path: Path, stored: np.ndarray, spacing=(1.0, 1.0, 1.0), axes="RAS", origin=(0.0, 0.0, 0.0)) -> Path:
     """Write an array so that the file holds it as it is, whatever the axes are called."""

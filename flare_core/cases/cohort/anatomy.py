@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import bowel, organs, skeleton, vessels
-from .fields import SplineField
-from .patient import Patient
-from .scanner import Scan
-from .space import Axes, Space, Warp
-from .structure import Canvas, Structure
-from .trunk import Trunk
+from flare_core.cases.cohort import bowel, organs, skeleton, vessels
+from flare_core.cases.cohort.fields import SplineField
+from flare_core.cases.cohort.patient import Patient
+from flare_core.cases.cohort.scanner import Scan
+from flare_core.cases.cohort.space import Axes, Space, Warp
+from flare_core.cases.cohort.structure import Canvas, Structure
+from flare_core.cases.cohort.trunk import Trunk
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class Body:
         """Draw how this patient is bent and built."""
         coarse, fine = SplineField.random(rng, 120.0, 3), SplineField.random(rng, 60.0, 3)
         x, y, z = SplineField.knot_positions(120.0)
-        roll, curve = 0.05 * rng.standard_normal(), 8 * rng.standard_normal() * patient.difficulty
+        roll, curve = 0.03 * rng.standard_normal(), 4 * rng.standard_normal() * patient.difficulty
         bend = coarse.coefficients * np.float32(6.5 * patient.difficulty)
         bend[0] += (roll * y[None, :, None]).astype(np.float32) + (curve * np.sin(z / 150)[None, None, :]).astype(np.float32)
         bend[1] -= (roll * x[:, None, None]).astype(np.float32)
@@ -105,6 +105,8 @@ def paint_background(canvas: Canvas, body: Body, scan: Scan) -> None:
     muscle = trunk.muscle(space.x, space.y, space.z)
     canvas.cover(whole, muscle, _wall_muscle(space, muscle, tissues, body.patient.visceral))
     canvas.cover(whole, space.wall, np.float32(tissues["fat"]) + 5 * space.grain)
+    lining = np.maximum(np.abs(space.wall), space.dome - 4)  # the diaphragm along the wall
+    canvas.cover(whole, lining - 1.0, np.float32(tissues["muscle"]))
     chest = np.maximum(space.wall + 2, -space.dome)
     canvas.cover(whole, chest - 2.0, np.float32(tissues["muscle"]))
     mediastinum = np.abs(space.x + 6) - (26 + 10 * np.clip((space.z - 120) / 100, 0, 1)) + 5 * space.lumps

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..labels import BY_NAME, FIVE_ORGANS, ORGAN_NAMES, TARGET_NAMES
+from flare_core.cases.labels import BY_NAME, FIVE_ORGANS, ORGAN_NAMES, TARGET_NAMES
 
 GROUP_SIZES = {"organs13": 250, "organs5": 1062, "tumor_only": 888, "unlabeled": 1800}
 TUMOR_CASES = 1497

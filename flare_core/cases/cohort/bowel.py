@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from .patient import Patient
-from .shapes import ellipsoid, rotation, smooth_path, soft_max, tube
-from .space import Space
-from .structure import Structure
+from flare_core.cases.cohort.patient import Patient
+from flare_core.cases.cohort.shapes import ellipsoid, rotation, smooth_path, soft_max, tube
+from flare_core.cases.cohort.space import Space
+from flare_core.cases.cohort.structure import Structure
+
+
+def spread_by_fat(patient: Patient) -> np.ndarray:
+    """Return how far visceral fat pushes the bowel apart, along x and y."""
+    return np.array([0.95 + 0.1 * patient.visceral, 0.9 + 0.28 * patient.visceral])
 
 
 def colon(rng: np.random.Generator, patient: Patient) -> list[Structure]:
@@ -17,9 +22,10 @@ def colon(rng: np.random.Generator, patient: Patient) -> list[Structure]:
     sag = rng.uniform(-10, 55)
     nodes = np.array([
         (80, 48, -168, 26), (92, 36, -140, 27), (102, 26, -100, 24), (104, 30, -66, 23), (86, 66, -56, 22), (56, 104, -62 - 0.5 * sag, 22),
-        (10, 114, -62 - sag, 21), (-44, 110, -48 - 0.7 * sag, 21), (-88, 82, -10, 20), (-108, 44, 16, 20), (-110, 12, -12, 18),
+        (10, 114, -60 - sag, 22), (-44, 112, -36 - 0.7 * sag, 22), (-84, 88, 6, 22), (-106, 50, 34, 22), (-112, 16, 0, 19),
         (-108, 4, -60, 16), (-104, 8, -110, 15), (-92, 28, -155, 15), (-58, 52, -190, 15), (-20, 40, -186, 16), (2, 16, -196, 17),
         (0, -10, -225, 20), (0, -26, -265, 19), (0, -30, -300, 12)], float)  # fmt: skip
+    nodes[:, :2] *= spread_by_fat(patient)
     nodes[:, :3] += rng.standard_normal((20, 3)) * 6 * spread
     nodes[:, 3] *= wide * np.exp(0.14 * rng.standard_normal(20))
     path = smooth_path(nodes, 3)
@@ -54,12 +60,12 @@ def _stool(rng: np.random.Generator, patient: Patient):
 def small_bowel(rng: np.random.Generator, patient: Patient) -> list[Structure]:
     """Return jejunum and ileum: meandering chains of loops in front of the retroperitoneum, up to the stomach."""
     chains = []
-    low = np.array([-88, 34, -225])
-    high = np.array([84, 96 + 28 * patient.visceral, -30])
+    wider = np.array([*spread_by_fat(patient), 1.0])
+    low, high = np.array([-92, 34, -225]) * wider, np.array([90, 108, -30]) * wider
     for start in range(9):
         place = low + (high - low) * rng.random(3)
         if start < 4:
-            place = np.array([rng.uniform(-90, -40), rng.uniform(35, 90), rng.uniform(-60, 5)])
+            place = np.array([rng.uniform(-90, -35), rng.uniform(35, 100), rng.uniform(-60, 30)])
         heading = rng.standard_normal(3)
         radius = rng.uniform(8.5, 13.5)
         nodes = []
@@ -67,7 +73,7 @@ def small_bowel(rng: np.random.Generator, patient: Patient) -> list[Structure]:
             heading = 0.72 * heading + 0.75 * rng.standard_normal(3) * [1.2, 0.9, 0.8]
             place = place + heading / np.linalg.norm(heading) * 17
             top = high.copy()
-            top[2] = 8.0 if place[0] < -35 else high[2]
+            top[2] = 34.0 if place[0] < -35 else high[2]
             heading = np.where((place < low) | (place > top), -np.sign(place - (low + top) / 2) * np.abs(heading) - 0.1 * heading, heading)
             place = np.clip(place, low, top)
             nodes.append((*place, radius * np.exp(0.12 * rng.standard_normal())))

@@ -18,16 +18,23 @@ LOW_MM = np.array([-330.0, -260.0, -420.0])
 HIGH_MM = np.array([330.0, 300.0, 440.0])
 
 
-def _basis(positions_mm: np.ndarray, first_mm: float, knot_mm: float, knots: int) -> np.ndarray:
-    """Return the cubic B-spline weights, shape (positions, knots), float32; outside, the border value goes on."""
+def _weights(positions_mm: np.ndarray, first_mm: float, knot_mm: float, knots: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the four knots that each position hangs on and their cubic weights, both (positions, 4).
+
+    Outside the knots the border value goes on.
+    """
     place = np.clip((positions_mm - first_mm) / knot_mm, 1.0, knots - 2.001)
     index = np.floor(place).astype(int)
     t = place - index
     weights = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=1) / 6
-    table = np.zeros((len(place), knots), np.float32)
-    rows = np.arange(len(place))
-    for offset in range(4):
-        table[rows, index + offset - 1] = weights[:, offset]
+    return index[:, None] + np.arange(-1, 3), weights.astype(np.float32)
+
+
+def _basis(positions_mm: np.ndarray, first_mm: float, knot_mm: float, knots: int) -> np.ndarray:
+    """Return the weights as a table of shape (positions, knots), float32."""
+    index, weights = _weights(positions_mm, first_mm, knot_mm, knots)
+    table = np.zeros((len(index), knots), np.float32)
+    np.put_along_axis(table, index, weights, axis=1)
     return table
 
 
@@ -68,13 +75,15 @@ class SplineField:
         for axis in range(3):
             first = LOW_MM[axis] - self.knot_mm
             table = _basis(axes_mm[axis], first, self.knot_mm, self.coefficients.shape[axis + 1])
-            values = np.moveaxis(np.tensordot(values, table, axes=(1, 1)), 0, 0)  # contracted axis moves to the end
+            values = np.tensordot(values, table, axes=(1, 1))  # the sampled axis moves to the end: x, y, z in turn
         return values
 
     def at_points(self, points_mm: np.ndarray) -> np.ndarray:
         """Sample the field at single points of shape (N, 3), in mm. Returns shape (N, channels)."""
-        tables = [
-            _basis(points_mm[:, axis], LOW_MM[axis] - self.knot_mm, self.knot_mm, self.coefficients.shape[axis + 1])
+        (ix, wx), (iy, wy), (iz, wz) = (
+            _weights(points_mm[:, axis], LOW_MM[axis] - self.knot_mm, self.knot_mm, self.coefficients.shape[axis + 1])
             for axis in range(3)
-        ]
-        return np.einsum("cxyz,nx,ny,nz->nc", self.coefficients, *tables, optimize=True)
+        )
+        near = self.coefficients[:, ix[:, :, None, None], iy[:, None, :, None], iz[:, None, None, :]]
+        near = (near * wz[:, None, None, :]).sum(-1)
+        return ((near * wy[:, None, :]).sum(-1) * wx).sum(-1).T

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..geometry import Geometry
-from ..labels import ORGAN_NAMES, TARGET_NAMES, TUMOR
-from .anatomy import Body, all_structures, paint_background
-from .annotation import TUMOR_CASES, UNMARKED_SHARE, annotate, annotated_targets
-from .patient import draw_patient
-from .scanner import SOURCES, Scan, draw_scan, noise
-from .structure import Canvas, calibrate
-from .tumors import Tumor, draw_tumors, surroundings_hu
+from flare_core.cases.geometry import Geometry
+from flare_core.cases.labels import ORGAN_NAMES, TARGET_NAMES, TUMOR
+from flare_core.cases.cohort.anatomy import Body, all_structures, paint_background
+from flare_core.cases.cohort.annotation import TUMOR_CASES, UNMARKED_SHARE, annotate, annotated_targets
+from flare_core.cases.cohort.patient import draw_patient
+from flare_core.cases.cohort.scanner import SOURCES, Scan, draw_scan, noise
+from flare_core.cases.cohort.structure import Canvas, calibrate
+from flare_core.cases.cohort.tumors import Tumor, draw_tumors, surroundings_hu
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from .patient import Patient
-from .shapes import Field, blob_path, ellipsoid, rotation, smooth_path, soft_max, soft_min, tube, union
-from .space import Space
-from .structure import Structure
-from .vessels import hepatic_vessels
+from flare_core.cases.cohort.patient import Patient
+from flare_core.cases.cohort.shapes import Field, blob_path, ellipsoid, rotation, smooth_path, soft_max, soft_min, tube, union
+from flare_core.cases.cohort.space import Space
+from flare_core.cases.cohort.structure import Structure
+from flare_core.cases.cohort.vessels import hepatic_vessels
 
 
 def under_dome(gap_mm: float) -> Field:
@@ -20,20 +20,24 @@ def under_dome(gap_mm: float) -> Field:
 def liver(rng: np.random.Generator, patient: Patient) -> list[Structure]:
     """Return the liver: the cavity under the right dome down to a tilted visceral surface."""
     spread = patient.difficulty
-    slope = np.array([0.62, 0.28, 0.70]) + np.array([0.07, 0.08, 0.08]) * rng.standard_normal(3) * spread
+    slope = np.array([0.55, 0.28, 0.72]) + np.array([0.09, 0.09, 0.08]) * rng.standard_normal(3) * spread
     slope = (slope / np.linalg.norm(slope)).astype(np.float32)
     left_mm = np.float32(np.clip(72 + 20 * rng.standard_normal() * spread, 25, 120))
     back_mm = np.float32(38 + 4 * rng.standard_normal())
     lean = np.float32(np.clip(0.5 + 0.2 * rng.standard_normal() * spread, 0.15, 1.0))
+    hilum_mm = (np.array([20, 54, 2]) + np.array([6, 5, 8]) * rng.standard_normal(3) * spread).astype(np.float32)
     lumpy, tail = np.float32(4.0 * spread), np.float32(np.clip(rng.normal(0.0, 0.25), -0.4, 0.6))
 
     def visceral(space: Space) -> np.ndarray:
+        x, y, z = space.x - hilum_mm[0], space.y - hilum_mm[1], space.z - hilum_mm[2]
         hollow = 16 * np.exp(-((space.x - 50) ** 2 + (space.y - 62) ** 2 + (space.z + 8) ** 2) / (2 * 26.0**2))
         reach = tail * np.clip((space.x - 80) / 50, 0, 1) * 40
-        return hollow - reach - slope[0] * space.x - slope[1] * space.y - slope[2] * space.z + lumpy * space.lumps
+        medial = hollow - slope[0] * x - slope[1] * y - slope[2] * z + lumpy * space.lumps
+        lower = -reach - 0.36 * x - 0.1 * y - 0.93 * z + lumpy * space.lumps
+        return soft_max(2 * medial, lower, 20.0)  # growing moves the lower edge twice as far as the one at the hilum
 
     def room(space: Space) -> np.ndarray:
-        body = soft_max(space.wall + 4, space.dome + 4, 10.0)
+        body = soft_max(space.wall + 1.5, space.dome + 3, 10.0)
         behind = np.minimum(back_mm - space.y - 1.5 * space.x, back_mm - space.y - lean * space.x) * np.float32(0.7)
         return soft_max(soft_max(body, behind, 12.0), -(space.x + left_mm), 14.0)
 
@@ -44,19 +48,23 @@ def liver(rng: np.random.Generator, patient: Patient) -> list[Structure]:
 
     def fill(space: Space, distance: np.ndarray) -> np.ndarray:
         share = np.clip(0.5 - tree(space) / 3, 0, 1)
-        return parenchyma + 2.5 * space.lumps * spread + share * (vessel - parenchyma)
+        return parenchyma + 1.2 * space.lumps * spread + share * (vessel - parenchyma)
 
     corners = np.array([[-95, 30, 20], [130, 60, -110], [60, 20, 125], [60, 120, 40], [80, -60, 40]])
+    cleft = ellipsoid(np.array([10, 92, 8]) + 6 * rng.standard_normal(3) * spread, (rng.uniform(1.5, 4.5), 24, 26), rotation((0.1, -0.5, 1)))
+    hilum = ellipsoid(np.array([34, 60, 14]) + 4 * rng.standard_normal(3), (20, 5 + 4 * patient.visceral, 8))
     return [
-        Structure("liver", "liver", visceral, corners, 25, 1, room, fill, volume_ml=patient.volumes_ml["liver"])
+        Structure("liver", "liver", visceral, corners, 25, 1, room, fill, volume_ml=patient.volumes_ml["liver"]),
+        Structure("fat of ligament", "fat", cleft, np.array([[10, 92, 8]]), 40),
+        Structure("fat of hilum", "fat", hilum, np.array([[34, 60, 14]]), 34),
     ]
 
 
 def spleen(rng: np.random.Generator, patient: Patient) -> list[Structure]:
     """Return the spleen: a lens on the inner side of the left wall below the dome, long axis along the tenth rib."""
     spread = patient.difficulty
-    center = np.array([-122, -18, 34]) + np.array([5, 9, 12]) * rng.standard_normal(3) * spread
-    frame = rotation((0.15, 0.55 + 0.25 * rng.standard_normal() * spread, -0.8))
+    center = np.array([-127, -32, 34]) + np.array([5, 9, 12]) * rng.standard_normal(3) * spread
+    frame = rotation((0.15, 0.42 + 0.22 * rng.standard_normal() * spread, -0.8))
     radii = np.array([34, 40, 58]) * np.exp(0.10 * rng.standard_normal(3) * spread)
     smooth = ellipsoid(center, radii, frame)
     field = lambda space: smooth(space) + 1.5 * space.lumps * spread  # noqa: E731
@@ -66,7 +74,7 @@ def spleen(rng: np.random.Generator, patient: Patient) -> list[Structure]:
     def fill(space: Space, distance: np.ndarray) -> np.ndarray:
         return density + (28 * np.sin(3 * space.grain) if mottled else 1.5 * space.lumps)
 
-    parts = [Structure("spleen", "spleen", field, center[None], 72, 3, under_dome(4.5), fill, volume_ml=patient.volumes_ml["spleen"])]
+    parts = [Structure("spleen", "spleen", field, center[None], 96, 3, under_dome(2.0), fill, volume_ml=patient.volumes_ml["spleen"])]
     if rng.random() < 0.15:
         place = center + [28, 34, -26]
         parts.append(Structure("accessory spleen", "spleen", ellipsoid(place, (7, 7, 7)), place[None], 12))
@@ -79,7 +87,7 @@ def kidneys(rng: np.random.Generator, patient: Patient) -> tuple[list[Structure]
     spread = patient.difficulty
     drop = 6 * rng.standard_normal() * spread
     for side, target, name in ((1, 2, "right_kidney"), (-1, 13, "left_kidney")):
-        base = np.array([side * 70, -4, -36]) if side > 0 else np.array([side * 71, -6, -22])
+        base = np.array([side * 74, -2, -36]) if side > 0 else np.array([side * 75, -5, -27])
         base = base + np.array([0, 0, drop]) + np.array([5, 5, 9]) * rng.standard_normal(3) * spread
         axis = (side * (-0.24 + 0.1 * rng.standard_normal() * spread), -0.22 + 0.1 * rng.standard_normal() * spread, 1)
         frame = rotation(axis, 0.0)
@@ -91,7 +99,7 @@ def kidneys(rng: np.random.Generator, patient: Patient) -> tuple[list[Structure]
 
 def _perirenal(base, radii, frame, patient: Patient) -> Structure:
     """Fat capsule, thicker behind and below, and in people with much visceral fat."""
-    thick = 4 + 15 * patient.visceral
+    thick = 6 + 14 * patient.visceral
     room = ellipsoid(base + [0, -0.25 * thick, -0.3 * thick], radii + [thick, thick, 1.2 * thick], frame)
     bounds = lambda space: space.wall + 2  # noqa: E731
     return Structure("fat around kidney", "fat", room, base[None], radii.max() + thick + 8, bounds=bounds)
@@ -248,8 +256,9 @@ def stomach(rng: np.random.Generator, patient: Patient) -> list[Structure]:
     spread = patient.difficulty
     sag = abs(22 * rng.standard_normal() * spread)
     nodes = np.array([
-        (-62, 6, 66, 26), (-60, 26, 52, 30), (-64, 54, 30, 27), (-58, 82, 2 - 0.5 * sag, 22), (-32, 96, -22 - sag, 18),
+        (-62, 8, 66, 27), (-62, 32, 52, 32), (-66, 62, 32, 30), (-60, 88, 4 - 0.5 * sag, 24), (-32, 98, -20 - sag, 19),
         (0, 96, -30 - 0.8 * sag, 15), (24, 88, -24 - 0.3 * sag, 10)], float)  # fmt: skip
+    nodes[:, 1] *= 0.93 + 0.2 * patient.visceral
     nodes[:, :3] += rng.standard_normal((7, 3)) * 4.5 * spread
     path = smooth_path(nodes, 2)
     field = blob_path(path, 2.0 * spread, 0.5)

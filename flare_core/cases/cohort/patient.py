@@ -10,13 +10,13 @@ PHASES = ("unenhanced", "arterial", "portal", "delayed")
 
 # name: (mean, standard deviation, lowest, highest) in ml
 VOLUMES_ML = {
-    "liver": (1550, 300, 950, 2400),
+    "liver": (1640, 310, 950, 2500),
     "spleen": (220, 75, 107, 400),
     "right_kidney": (170, 33, 105, 270),
     "left_kidney": (178, 34, 105, 280),
     "pancreas": (78, 20, 42, 130),
     "gallbladder": (33, 14, 10, 75),
-    "stomach": (300, 130, 110, 700),
+    "stomach": (340, 150, 110, 750),
     "duodenum": (80, 20, 45, 130),
     "right_adrenal_gland": (4.2, 1.0, 2.4, 7.0),
     "left_adrenal_gland": (4.8, 1.1, 2.6, 8.0),
@@ -41,8 +41,8 @@ TISSUES_HU = {
     "fat": ((-104, -104, -103, -103), 7),
     "lung": ((-840, -835, -830, -830), 35),
     "heart": ((41, 210, 140, 112), 8),
-    "marrow": ((190, 195, 205, 200), 55),
-    "cortical_bone": ((520, 520, 520, 520), 90),
+    "marrow": ((165, 170, 180, 175), 50),
+    "cortical_bone": ((430, 430, 430, 430), 80),
     "disc": ((75, 75, 80, 80), 12),
     "cartilage": ((105, 105, 110, 110), 25),
     "urine": ((6, 6, 8, 60), 6),
@@ -81,14 +81,14 @@ def draw_patient(rng: np.random.Generator, phase: str, difficulty: float) -> Pat
     """Draw one patient scanned in one contrast phase."""
     is_female = bool(rng.random() < 0.45)
     stature = (0.96 if is_female else 1.0) + 0.035 * rng.standard_normal() * difficulty
-    fatness = float(np.clip(rng.beta(2.0, 2.6), 0.02, 0.98))
+    fatness = float(np.clip(rng.beta(2.2, 2.3), 0.02, 0.98))
     visceral = float(np.clip(fatness + 0.18 * rng.standard_normal() - (0.1 if is_female else 0.0), 0, 1))
     breadth = stature * (0.97 + 0.06 * visceral) + 0.03 * rng.standard_normal() * difficulty
     depth = stature * (0.93 + 0.14 * visceral) + 0.04 * rng.standard_normal() * difficulty
     scale = np.clip(np.array([breadth, depth, stature]), 0.8, 1.22)
     spread = np.exp(0.25 * rng.standard_normal(3))
     front, side, back = (4 + 34 * fatness, 4 + 24 * fatness, 5 + 28 * fatness) * spread
-    volumes = draw_volumes(rng, stature, difficulty)
+    volumes = draw_volumes(rng, stature + 0.06 * (visceral - 0.5), difficulty)
     tissues = draw_tissues(rng, phase, difficulty)
     return Patient(is_female, scale, (front, side, back), visceral, volumes, tissues, phase, difficulty)
 

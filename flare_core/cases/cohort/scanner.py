@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from .patient import PHASES
+from flare_core.cases.cohort.patient import PHASES
 
 
 @dataclass(frozen=True)

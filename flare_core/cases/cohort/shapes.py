@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .space import Space, is_empty
+from flare_core.cases.cohort.space import Space, is_empty
 
 Field = Callable[[Space], np.ndarray]
 FAR_MM = np.float32(60.0)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .patient import Patient
-from .shapes import ellipsoid, rotation, smooth_path, soft_max, soft_min, tube, union
-from .structure import Structure
-from .trunk import Trunk
+from flare_core.cases.cohort.patient import Patient
+from flare_core.cases.cohort.shapes import ellipsoid, rotation, smooth_path, soft_max, soft_min, tube, union
+from flare_core.cases.cohort.structure import Structure
+from flare_core.cases.cohort.trunk import Trunk
 
 # z of each vertebral body's middle, y of it (lordosis, kyphosis), half width, half depth, half height; mm
 VERTEBRAE = {
@@ -34,7 +34,7 @@ def spine(rng: np.random.Generator, patient: Patient) -> list[Structure]:
     """Return the vertebrae with arches and processes, the discs, the canal."""
     tissues = patient.tissues_hu
     column = np.array([(0, y, z) for z, y, *_ in VERTEBRAE.values()], float)
-    rough = _bone("cortical_bone", tissues, 2.0)
+    rough = _bone("cortical_bone", tissues, 1.4)
     parts = [Structure("discs", "disc", tube(np.column_stack([smooth_path(column, 2), np.full(27, 17.5)])), column, 28)]
     canal = smooth_path(column + [0, -26, 0], 2)
     for level, (z, y, wide, deep, high) in VERTEBRAE.items():
@@ -112,7 +112,7 @@ def _along_wall(trunk: Trunk, side: int, angles, heights, outward_mm: float) -> 
 
 def pelvis(rng: np.random.Generator, patient: Patient) -> list[Structure]:
     """Return the sacrum, iliac wings, pubis, ischium and femurs."""
-    fill = _bone("cortical_bone", patient.tissues_hu, 2.0)
+    fill = _bone("cortical_bone", patient.tissues_hu, 1.6)
     flare = rng.uniform(0.9, 1.08)
     tilt = rotation((0, 0.55, 1))
     sacrum = union(ellipsoid((0, -30, -172), (48, 17, 40), tilt), ellipsoid((0, -62, -225), (24, 10, 34), rotation((0, -0.1, 1))))

@@ -7,11 +7,11 @@ canonical coordinates and how far it lies outside the body cavity and above the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from .fields import SplineField
+from flare_core.cases.cohort.fields import SplineField
 
 Box = tuple[slice, slice, slice]
 Axes = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -28,6 +28,7 @@ class Warp:
 
     scale: np.ndarray
     bends: tuple[SplineField, ...]
+    _known: dict[bytes, np.ndarray] = field(default_factory=dict, repr=False)
 
     def on_grid(self, axes_mm: Axes) -> np.ndarray:
         """Return canonical coordinates, float32 of shape (3, X, Y, Z)."""
@@ -42,10 +43,13 @@ class Warp:
     def to_scanner(self, canonical_mm: np.ndarray) -> np.ndarray:
         """Return the scanner position of canonical points, shape (N, 3), to within about 1 mm (fixed point)."""
         goal = np.asarray(canonical_mm, float) * self.scale
-        place = goal
-        for _ in range(3):
-            place = goal - sum(bend.at_points(place) for bend in self.bends)
-        return place
+        key = goal.tobytes()
+        if key not in self._known:  # the same tubes are asked for at calibration and at painting
+            place = goal
+            for _ in range(3):
+                place = goal - sum(bend.at_points(place) for bend in self.bends)
+            self._known[key] = place
+        return self._known[key]
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .shapes import Field, soft_max
-from .space import Space, is_empty
+from flare_core.cases.cohort.shapes import Field, soft_max
+from flare_core.cases.cohort.space import Space, is_empty
 
 
 @dataclass(frozen=True, eq=False)

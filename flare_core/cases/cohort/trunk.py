@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .patient import Patient
+from flare_core.cases.cohort.patient import Patient
 
 HEIGHTS_MM = np.array([-420, -330, -260, -200, -150, -110, -60, 0, 60, 120, 180, 240, 300, 360, 440], float)
 CAVITY_HALF_WIDTH = np.array([30, 40, 62, 84, 112, 128, 134, 138, 138, 132, 122, 104, 76, 50, 40], float)
@@ -26,6 +26,11 @@ def rim_distance(x, y, half_width, front, back, power: float) -> tuple[np.ndarra
     )
     relative = np.maximum(relative, np.float32(1e-3))
     return np.sqrt(x * x + y * y) * (1 - 1 / relative), relative
+
+
+def _groove(x: np.ndarray, deep_mm: float) -> np.ndarray:
+    """The furrow along the spine between the paraspinal muscles."""
+    return np.float32(deep_mm) * np.exp(-(x * x) / np.float32(2 * 22.0**2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +60,11 @@ class Trunk:
     def draw(cls, rng: np.random.Generator, patient: Patient) -> Trunk:
         """Draw the trunk of one patient."""
         spread = patient.difficulty
-        right = 97 + 13 * rng.standard_normal() * spread
+        right = 91 + 12 * rng.standard_normal() * spread
         return cls(
             patient=patient,
             widen_mm=-4 + 12 * patient.visceral + 3 * rng.standard_normal(),
-            deepen_mm=-22 + 48 * patient.visceral + 5 * rng.standard_normal(),
+            deepen_mm=-13 + 50 * patient.visceral + 5 * rng.standard_normal(),
             dome_right_mm=right,
             dome_left_mm=right - 12 + 7 * rng.standard_normal() * spread,
             rim_back_mm=2 + 9 * rng.standard_normal() * spread,
@@ -88,7 +93,8 @@ class Trunk:
         hips = self._profile(z, np.array([1, 1, 1, 0.8, 0.4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])) * np.float32(self.hips_mm)
         half_width = self._profile(z, TRUNK_HALF_WIDTH) + np.float32(self.widen_mm) * belly + hips
         front = self._profile(z, TRUNK_FRONT) + np.float32(self.deepen_mm) * belly
-        return rim_distance(x, y, half_width, front, self._profile(z, TRUNK_BACK), 2.6)[0]
+        back = self._profile(z, TRUNK_BACK) + _groove(x, 7.0)
+        return rim_distance(x, y, half_width, front, back, 2.6)[0]
 
     def skin(self, x, y, z) -> np.ndarray:
         """Return the distance outside the skin."""
@@ -99,7 +105,7 @@ class Trunk:
         half_width = half_width + np.float32(self.hips_mm) * (hips - 0.6)
         front = self._profile(z, TRUNK_FRONT) + np.float32(self.deepen_mm) * belly + front_mm * (0.45 + 0.55 * belly)
         back = self._profile(z, TRUNK_BACK) - back_mm * (0.6 + 0.4 * belly)
-        return rim_distance(x, y, half_width, front, back, 2.35)[0]
+        return rim_distance(x, y, half_width, front, back + _groove(x, 9.0), 2.35)[0]
 
     def dome(self, x, y, z, relative: np.ndarray) -> np.ndarray:
         """Return the height in mm above the diaphragm, given the relative radius in the cavity."""

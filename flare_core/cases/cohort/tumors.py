@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .patient import Patient
-from .shapes import Field, ellipsoid, rotation
-from .space import Space
-from .structure import Structure
+from flare_core.cases.cohort.patient import Patient
+from flare_core.cases.cohort.shapes import Field, ellipsoid, rotation
+from flare_core.cases.cohort.space import Space
+from flare_core.cases.cohort.structure import Structure
 
-HOSTS = {"liver": 0.32, "right_kidney": 0.12, "left_kidney": 0.12, "pancreas": 0.13, "spleen": 0.03, "stomach": 0.05,
+HOSTS = {"liver": 0.30, "right_kidney": 0.12, "left_kidney": 0.12, "pancreas": 0.13, "spleen": 0.03, "stomach": 0.05,
          "colon": 0.06, "node": 0.09, "mesentery": 0.05, "lung base": 0.05}  # fmt: skip
 OUTSIDE = {"node": ((-34, 34), (36, 62), (-100, 10)), "mesentery": ((-60, 60), (66, 96), (-120, -50)),
            "lung base": ((-110, 110), (-50, 60), (95, 150))}  # fmt: skip

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .patient import Patient
-from .shapes import Field, smooth_path, tube, union
-from .structure import Structure
+from flare_core.cases.cohort.patient import Patient
+from flare_core.cases.cohort.shapes import Field, smooth_path, tube, union
+from flare_core.cases.cohort.structure import Structure
 
 
 def _jitter(rng: np.random.Generator, nodes, amount_mm: float) -> np.ndarray:

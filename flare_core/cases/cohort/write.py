@@ -1,0 +1,120 @@
+"""Write a cohort as a dataset folder in FLARE23's proportions, with the complete truth beside the partial labels."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+from flare_core.cases.cohort.annotation import GROUP_SIZES, TUMOR_CASES, largest_remainder
+from flare_core.cases.cohort.generate import PROFILES, generate_case
+from flare_core.cases.labels import TARGETS
+from flare_core.cases.nifti import write_image, write_labels
+
+FOLDERS = ("imagesTr", "labelsTr", "labelsTrTrue", "imagesVal", "labelsVal")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One case to write.
+
+    Attributes:
+        id: its name.
+        seed: what it grows from.
+        group: annotation group, or "validation".
+        with_tumor_labels: whether its tumors are annotated.
+    """
+
+    id: str
+    seed: int
+    group: str
+    with_tumor_labels: bool
+
+
+def plan_cohort(cases: int, validation: int, seed: int) -> list[Plan]:
+    """List the cases of a cohort.
+
+    The j-th case of a group grows from the cohort's seed, its group and j alone, so a larger cohort begins with the
+    smaller one's cases. Tumors are annotated in 1497 of 2200 labeled cases: all of tumor_only, the rest spread evenly
+    over organs13 and organs5.
+
+    Args:
+        cases, validation: numbers of training and validation cases, >= 0.
+        seed: >= 0.
+    Raises:
+        ValueError: for a negative number.
+    """
+    if min(cases, validation, seed) < 0:
+        raise ValueError(f"expected numbers of cases and a seed >= 0, got {cases}, {validation}, {seed}")
+    sizes = dict(zip(GROUP_SIZES, largest_remainder(cases, list(GROUP_SIZES.values())), strict=True))
+    labeled = cases - sizes["unlabeled"]
+    of_organs = sizes["organs13"] + sizes["organs5"]
+    wanted = largest_remainder(labeled, [TUMOR_CASES, 2200 - TUMOR_CASES])[0]
+    with_tumor = min(max(wanted - sizes["tumor_only"], 0), of_organs)
+    plans, place = [], 0
+    for number, (group, size) in enumerate([*sizes.items(), ("validation", validation)]):
+        for j in range(size):
+            is_marked = group in ("tumor_only", "validation")
+            if group in ("organs13", "organs5"):
+                is_marked = (place + 1) * with_tumor // of_organs > place * with_tumor // of_organs
+                place += 1
+            plans.append(Plan(f"{group}_{j + 1:05d}", (seed * 10 + number) * 100_000 + j, group, is_marked))
+    return plans
+
+
+def write_case(plan: Plan, out: Path, profile: str) -> tuple[str, list[str], dict]:
+    """Generate and write one case; return its id, its annotated targets and its traits."""
+    case = generate_case(plan.seed, plan.group, profile, with_tumor_labels=plan.with_tumor_labels)
+    part = "Val" if plan.group == "validation" else "Tr"
+    write_image(out / f"images{part}" / f"{plan.id}_0000.nii.gz", case.image_hu, case.geometry)
+    if plan.group != "unlabeled":
+        write_labels(out / f"labels{part}" / f"{plan.id}.nii.gz", case.annotation, case.geometry)
+    if plan.group != "validation":
+        write_labels(out / "labelsTrTrue" / f"{plan.id}.nii.gz", case.truth, case.geometry)
+    annotated = [target.name for target in TARGETS if target.name in case.annotated]
+    return plan.id, annotated, case.traits
+
+
+def write_cohort(
+    out: Path, cases: int, validation: int = 0, seed: int = 0, profile: str = "mini", workers: int = 1
+) -> Path:
+    """Write a synthetic cohort as a dataset folder; equal arguments give equal bytes, whatever the number of workers.
+
+    Args:
+        out: folder, made if missing; files of the same names are replaced.
+        cases: training cases, shared out 250 : 1062 : 888 : 1800 by largest remainder.
+        validation: validation cases, completely annotated.
+        seed: >= 0.
+        profile: a key of `generate.PROFILES`.
+        workers: processes.
+    Returns:
+        `out`.
+    Raises:
+        ValueError: for a negative number or an unknown profile.
+        OSError: if the folder cannot be written.
+    """
+    if profile not in PROFILES:
+        raise ValueError(f"expected a profile of {list(PROFILES)}, got {profile!r}")
+    out = Path(out)
+    plans = plan_cohort(cases, validation, seed)
+    for folder in FOLDERS:
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    work = partial(write_case, out=out, profile=profile)
+    if workers > 1:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            rows = list(pool.map(work, plans))
+    else:
+        rows = [work(plan) for plan in plans]
+    index = {
+        "name": "FLARE23-like synthetic cohort",
+        "made_by": {"cases": cases, "validation": validation, "seed": seed, "profile": profile},
+        "labels": {"background": 0, **{target.name: target.id for target in TARGETS}},
+        "annotated": {name: annotated for name, annotated, _ in rows},
+        "group": {plan.id: plan.group for plan in plans},
+        "traits": {name: traits for name, _, traits in rows},
+    }
+    (out / "dataset.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    return out

@@ -1,0 +1,124 @@
+"""Give every figure one look, one color a target, and files that are the same bytes each time.
+
+Serves all figures of notebooks, README and report. Nothing global changes: the style holds while a figure is drawn.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import ParamSpec
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from flare_core.cases.labels import TARGETS
+from flare_core.cases.nifti_writing import atomic_file
+
+DPI = 120
+INK, MUTED, FAINT = "#1f2328", "#6b7280", "#e5e7eb"
+ACCENT, SECOND = (
+    "#2f5d8a",
+    "#d9822b",
+)  # one series, two series: blue and orange stay apart for every kind of color vision
+MISSED, ADDED, CONFUSED = "#3b82f6", "#f59e0b", "#2ee6a6"  # errors: voxels left out, put in, given to another target
+COLORS = {target.name: target.color for target in TARGETS}
+TITLES = {target.name: target.title for target in TARGETS}
+SHORT_TITLES = {
+    **TITLES,
+    "right_kidney": "R kidney",
+    "left_kidney": "L kidney",
+    "right_adrenal_gland": "R adrenal",
+    "left_adrenal_gland": "L adrenal",
+    "inferior_vena_cava": "IVC",
+}
+
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.axisbelow": True,
+    "axes.grid": False,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "image.interpolation": "nearest",
+    "svg.hashsalt": "flare",  # else element ids, and so the bytes, change with every run
+    "svg.fonttype": "path",
+    "path.simplify": True,
+}
+
+P = ParamSpec("P")
+
+
+class PaperFigure(Figure):
+    """A figure that a notebook shows without a plotting backend being chosen."""
+
+    def _repr_png_(self) -> bytes:
+        """Return the figure as PNG bytes, as `save` would write them."""
+        return _render(self, "png")
+
+
+def styled(draw: Callable[P, PaperFigure]) -> Callable[P, PaperFigure]:
+    """Wrap a function that draws a figure so that the style holds while it runs."""
+
+    @wraps(draw)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> PaperFigure:
+        with mpl.rc_context(_STYLE):
+            return draw(*args, **kwargs)
+
+    return wrapped
+
+
+def new_figure(width_in: float, height_in: float) -> PaperFigure:
+    """Return an empty figure whose parts make room for each other; sizes in inches."""
+    return PaperFigure(figsize=(width_in, height_in), dpi=DPI, layout="constrained")
+
+
+def save(figure: Figure, name: str, folder: Path) -> tuple[Path, Path]:
+    """Write a figure as `name.png` and `name.svg`: whole files, the same bytes for the same figure.
+
+    Args:
+        figure: the figure.
+        name: file name without suffix.
+        folder: where to; made if it is not there.
+    Returns:
+        Paths of the PNG and the SVG.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = folder / f"{name}.png", folder / f"{name}.svg"
+    for path in paths:
+        content = _render(figure, path.suffix[1:])
+        with atomic_file(path) as file:
+            file.write(content)
+    return paths
+
+
+def _render(figure: Figure, kind: str) -> bytes:
+    """Draw a figure as PNG or SVG without date and version in it."""
+    metadata = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}[kind]
+    content = io.BytesIO()
+    with mpl.rc_context(_STYLE):
+        figure.savefig(content, format=kind, dpi=DPI, metadata=metadata)
+    return content.getvalue()

@@ -1,0 +1,78 @@
+"""Onto the network's grid and back."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flare_core.cases.preprocessing import (
+    IntensityWindow,
+    Preprocessing,
+    SigmoidWindow,
+    nearest_indices,
+    resample,
+    scores_to_labels,
+)
+
+PLAIN = Preprocessing((4, 4, 4), IntensityWindow(-250, 250))
+
+
+def test_window_maps_its_bounds_to_zero_and_one_and_clips():
+    values = IntensityWindow(-250, 250)(torch.tensor([-1000.0, -250, 0, 250, 3000]))
+    assert values.tolist() == [0, 0, 0.5, 1, 1]
+
+
+def test_sigmoid_window_maps_its_bounds_to_the_sigmoid_of_one_without_clipping():
+    values = SigmoidWindow(-250, 250)(torch.tensor([-250.0, 0, 250, 500]))
+    expected = [1 / (1 + np.e), 0.5, 1 / (1 + 1 / np.e), 1 / (1 + np.exp(-2))]
+    assert values.tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_grid_shape_is_the_extent_divided_by_the_spacing_and_never_zero():
+    assert PLAIN.grid_shape((100, 50, 1), (0.8, 8, 1)) == (20, 100, 1)
+
+
+def test_an_axis_within_the_kept_ratio_is_not_resampled():
+    kept = Preprocessing((1, 1, 1), IntensityWindow(-250, 250), kept_ratio=(0.75, 1.25))
+    assert kept.grid_shape((100, 100, 100), (0.8, 0.7, 1.3)) == (100, 70, 130)
+
+
+def test_halving_the_resolution_averages_two_voxels():
+    line = torch.tensor([0.0, 2, 10, 20])[:, None, None]
+    assert resample(line, (2, 1, 1)).ravel().tolist() == [1, 15]
+
+
+def test_nearest_indices_double_and_halve_as_drawn():
+    assert nearest_indices(3, 6).tolist() == [0, 0, 1, 1, 2, 2]
+    assert nearest_indices(6, 3).tolist() == [1, 3, 5]
+    assert nearest_indices(1, 4).tolist() == [0, 0, 0, 0]
+
+
+def test_image_and_labels_land_on_the_same_grid():
+    image = np.zeros((10, 7, 3), np.float32)
+    labels = np.zeros(image.shape, np.uint8)
+    spacing = (3.0, 2.0, 5.0)
+    assert PLAIN.image_to_grid(image, spacing).shape == PLAIN.labels_to_grid(labels, spacing).shape == (8, 4, 4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    shape=st.tuples(*[st.integers(1, 9)] * 3),
+    grid=st.tuples(*[st.integers(1, 9)] * 3),
+    channels=st.integers(1, 5),
+    seed=st.integers(0, 99),
+)
+def test_streamed_reduction_equals_resampling_everything_at_once(shape, grid, channels, seed):
+    scores = torch.randn(channels, *grid, generator=torch.Generator().manual_seed(seed))
+    whole = torch.stack([resample(channel, shape) for channel in scores]).argmax(0).numpy()
+    streamed = scores_to_labels(scores, shape)
+    assert streamed.shape == shape and streamed.dtype == np.uint8
+    assert np.array_equal(streamed, whole)
+
+
+@settings(max_examples=20, deadline=None)
+@given(shape=st.tuples(*[st.integers(1, 12)] * 3), spacing=st.tuples(*[st.floats(0.5, 6)] * 3))
+def test_going_to_the_grid_and_back_returns_the_shape(shape, spacing):
+    grid = PLAIN.grid_shape(shape, spacing)
+    assert scores_to_labels(torch.zeros(2, *grid), shape).shape == shape

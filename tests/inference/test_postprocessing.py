@@ -1,0 +1,81 @@
+"""nvauto's cleaning rules on maps one can draw."""
+
+import numpy as np
+
+from flare_core.cases.labels import BY_NAME
+from flare_core.inference.postprocessing import LongestRun, RemoveSmall, SplitPairs
+
+SPACING = (1.0, 1.0, 1.0)
+RIGHT_KIDNEY, LEFT_KIDNEY = BY_NAME["right_kidney"].id, BY_NAME["left_kidney"].id
+RIGHT_ADRENAL, LEFT_ADRENAL = BY_NAME["right_adrenal_gland"].id, BY_NAME["left_adrenal_gland"].id
+AORTA, LIVER, TUMOR = BY_NAME["aorta"].id, BY_NAME["liver"].id, BY_NAME["tumor"].id
+
+
+def _body():
+    """The aorta stands at x = 9 below z = 5 and at x = 11 above; RAS+: larger x is further right."""
+    labels = np.zeros((20, 4, 10), np.uint8)
+    labels[9, 2, :5] = labels[11, 2, 5:] = AORTA
+    return labels
+
+
+def test_kidneys_and_adrenals_are_split_at_the_aorta():
+    labels = _body()
+    labels[14:18, 1, 2:6] = labels[2:5, 1, 2:6] = RIGHT_KIDNEY
+    labels[13, 1, 8] = labels[7, 1, 8] = RIGHT_ADRENAL
+    split = SplitPairs()(labels, SPACING)
+    assert (split[14:18, 1, 2:6] == RIGHT_KIDNEY).all() and (split[2:5, 1, 2:6] == LEFT_KIDNEY).all()
+    assert split[13, 1, 8] == RIGHT_ADRENAL and split[7, 1, 8] == LEFT_ADRENAL
+
+
+def test_a_large_component_that_crosses_the_line_stays_whole_and_a_crumb_goes_by_its_place():
+    labels = _body()
+    labels[8:18, 0, 2:4] = RIGHT_KIDNEY  # centroid x = 12.5, right of the aorta at 9
+    labels[1:4, 0, 2:4] = RIGHT_KIDNEY
+    labels[6, 3, 9] = RIGHT_KIDNEY
+    split = SplitPairs()(labels, SPACING)
+    assert (split[8:18, 0, 2:4] == RIGHT_KIDNEY).all()
+    assert (split[1:4, 0, 2:4] == LEFT_KIDNEY).all() and split[6, 3, 9] == LEFT_KIDNEY
+
+
+def test_the_line_follows_the_aorta_from_slice_to_slice():
+    labels = _body()
+    labels[10, 0, 0] = labels[10, 0, 9] = RIGHT_ADRENAL  # right of x = 9 below, left of x = 11 above
+    split = SplitPairs()(labels, SPACING)
+    assert split[10, 0, 0] == RIGHT_ADRENAL and split[10, 0, 9] == LEFT_ADRENAL
+
+
+def test_without_an_aorta_the_middle_between_the_kidneys_divides():
+    labels = np.zeros((20, 4, 4), np.uint8)
+    labels[2:5, 1] = labels[8:11, 1] = RIGHT_KIDNEY
+    split = SplitPairs()(labels, SPACING)
+    assert (split[2:5, 1] == LEFT_KIDNEY).all() and (split[8:11, 1] == RIGHT_KIDNEY).all()
+
+
+def test_splitting_an_empty_map_or_one_kidney_does_not_crash():
+    empty = np.zeros((6, 6, 6), np.uint8)
+    assert not SplitPairs()(empty, SPACING).any()
+    empty[4, 4, 4] = RIGHT_KIDNEY
+    assert SplitPairs()(empty, SPACING)[4, 4, 4] == RIGHT_KIDNEY
+
+
+def test_only_the_longest_run_of_slices_stays_also_where_a_stray_is_larger_in_plane():
+    labels = np.zeros((6, 6, 10), np.uint8)
+    labels[2, 2, 1:5] = LIVER
+    labels[:, :, 7:9] = LIVER
+    labels[0, 0, 9] = AORTA
+    kept = LongestRun(("liver",))(labels, SPACING)
+    assert (kept[2, 2, 1:5] == LIVER).all() and not (kept[:, :, 7:9] == LIVER).any()
+    assert kept[0, 0, 9] == AORTA
+
+
+def test_a_run_that_touches_both_borders_is_found_and_an_absent_organ_is_no_problem():
+    labels = np.zeros((2, 2, 5), np.uint8)
+    labels[0, 0, [0, 3, 4]] = LIVER
+    assert LongestRun(("liver", "spleen"))(labels, SPACING)[0, 0].tolist() == [0, 0, 0, LIVER, LIVER]
+
+
+def test_a_tumor_below_the_limit_is_erased_whole_and_one_at_the_limit_stays():
+    labels = np.zeros((5, 5, 5), np.uint8)
+    labels[0, 0, :3] = TUMOR
+    assert not RemoveSmall("tumor", 4)(labels, SPACING).any()
+    assert (RemoveSmall("tumor", 3)(labels, SPACING) == labels).all()

@@ -1,0 +1,59 @@
+"""Windows over a volume."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flare_core.inference.sliding_window import SlidingWindow, bounding_box
+
+
+def _two_channels(windows):
+    """A network that says the same of a voxel whatever the window: scores x and -x."""
+    return torch.cat([windows, -windows], 1)
+
+
+def test_windows_without_overlap_are_as_few_as_possible_and_end_at_the_border():
+    corners = SlidingWindow((4, 4, 4)).corners((4, 10, 8))
+    assert sorted({c[0] for c in corners}) == [0]
+    assert sorted({c[1] for c in corners}) == [0, 3, 6]  # three windows of 4 over 10 voxels, evenly spread
+    assert sorted({c[2] for c in corners}) == [0, 4]
+
+
+def test_half_overlap_takes_steps_of_half_a_window():
+    assert sorted({c[0] for c in SlidingWindow((4, 4, 4), 0.5).corners((10, 4, 4))}) == [0, 2, 4, 6]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    shape=st.tuples(*[st.integers(1, 13)] * 3),
+    overlap=st.sampled_from([0.0, 0.25, 0.5, 0.625]),
+    weighting=st.sampled_from(["constant", "gaussian"]),
+    batch=st.integers(1, 3),
+)
+def test_a_network_that_ignores_its_surroundings_gives_the_same_as_on_the_whole(shape, overlap, weighting, batch):
+    image = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    scores = SlidingWindow((4, 5, 6), overlap, weighting, batch)(_two_channels, image)
+    assert scores.shape == (2, *shape)
+    assert torch.allclose(scores, torch.stack([image, -image]), atol=1e-5)
+
+
+def test_the_activation_is_applied_before_averaging():
+    image = torch.randn(6, 4, 4)
+    scores = SlidingWindow((4, 4, 4))(_two_channels, image, activation=lambda s: s.softmax(1))
+    assert torch.allclose(scores.sum(0), torch.ones(6, 4, 4), atol=1e-6)
+
+
+def test_gaussian_weights_peak_in_the_middle_and_never_vanish():
+    weights = SlidingWindow((5, 5, 5), weighting="gaussian").weights()
+    assert weights.argmax() == weights.numel() // 2 and weights.min() > 0
+    with pytest.raises(ValueError, match="'constant' or 'gaussian'"):
+        SlidingWindow((4, 4, 4), weighting="flat").weights()
+
+
+def test_bounding_box_is_tight_and_none_for_an_empty_mask():
+    mask = np.zeros((5, 6, 7), bool)
+    assert bounding_box(mask) is None
+    mask[1, 2, 3] = mask[3, 2, 6] = True
+    assert bounding_box(mask) == (slice(1, 4), slice(2, 3), slice(3, 7))

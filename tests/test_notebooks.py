@@ -1,0 +1,87 @@
+"""The notebooks keep their form, and each one runs in the smoke profile as readers run it: through papermill."""
+
+import ast
+import re
+
+import nbformat
+import pytest
+
+from flare_core import paths
+from flare_core.notebook_runner import declared_parameters
+from flare_core.recipe import PROFILES
+
+NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
+MOST_CELLS, MOST_LINES = 12, 14
+PARAMETERS = {"system": str, "profile": str, "seed": int, "data": str, "viewer": str}
+
+
+def name_of(path):
+    return path.stem
+
+
+def code_cells(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def test_there_is_one_notebook_a_topic_in_reading_order():
+    assert len(NOTEBOOKS) >= 9
+    assert all(re.fullmatch(r"\d\d_[a-z_]+", path.stem) for path in NOTEBOOKS)
+    assert len({path.stem[:2] for path in NOTEBOOKS}) == len(NOTEBOOKS)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
+def test_first_cell_is_parameters_and_second_all_imports(path):
+    first, second, *others = code_cells(path)
+    assert first.metadata.get("tags") == ["parameters"]
+    for statement in ast.parse(first.source).body:
+        assert isinstance(statement, ast.Assign)
+        ast.literal_eval(statement.value)
+    assert all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.parse(second.source).body)
+    for cell in others:
+        assert not [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, (ast.Import, ast.ImportFrom))]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
+def test_parameters_have_the_names_and_types_that_all_notebooks_share(path):
+    declared = declared_parameters(path)
+    assert declared
+    assert {name: type(value) for name, value in declared.items()}.items() <= PARAMETERS.items()
+    assert declared.get("profile", "mini") in PROFILES
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
+def test_notebook_only_calls_and_is_short(path):
+    cells = code_cells(path)
+    assert len(cells) <= MOST_CELLS
+    for cell in cells:
+        assert len(cell.source.splitlines()) <= MOST_LINES
+        assert not re.search(r"^\s*[%!]", cell.source, re.MULTILINE), (
+            "no magics: papermill and readers run plain Python"
+        )
+        forbidden = (ast.FunctionDef, ast.ClassDef, ast.Lambda, ast.While)
+        assert not [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, forbidden)]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
+def test_notebook_tells_before_and_after_and_names_the_next(path):
+    cells = nbformat.read(path, as_version=4).cells
+    assert cells[0].cell_type == "markdown" and cells[0].source.startswith("# ")
+    assert cells[-1].cell_type == "markdown"
+    following = NOTEBOOKS[NOTEBOOKS.index(path) + 1 :]
+    if following:
+        assert following[0].stem in cells[-1].source
+    kinds = [cell.cell_type for cell in cells]
+    assert ["code"] * 3 not in [kinds[i : i + 3] for i in range(4, len(kinds))], "three calls without a word between"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
+def test_notebook_is_committed_without_results(path):
+    content = nbformat.read(path, as_version=4)
+    assert content.metadata.keys() <= {"kernelspec", "language_info"}
+    assert content.metadata.kernelspec.name == "python3"
+    assert content.metadata.kernelspec.display_name == "Python 3"
+    assert len({cell.id for cell in content.cells}) == len(content.cells)
+    for cell in content.cells:
+        assert cell.metadata.keys() <= {"tags"}
+        if cell.cell_type == "code":
+            assert cell.outputs == [] and cell.execution_count is None

@@ -1,0 +1,123 @@
+"""The training loop: learns, resumes to the same weights, shares a batch between processes."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from flare_core.inference.network import load_network
+from flare_core.training.checkpoint import load_checkpoint, previous, save_checkpoint
+from flare_core.training.loop import Diverged, Workers, draw_batch, train, validate
+
+ALONE = Workers()
+
+
+def _weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(folder / "checkpoint.pt")["module"]
+
+
+def _same(one: dict, other: dict) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_training_lowers_the_loss_and_keeps_the_best_epoch(stage, cases, tmp_path):
+    stage = replace(stage, optimization=replace(stage.optimization, epochs=8, steps_per_epoch=10))
+    model = train(stage, cases[:2], cases[2:], tmp_path, seed=0, facts={"fold": 0})
+    history = pd.read_csv(tmp_path / "history.csv")
+    assert history.loss.iloc[-1] < 0.8 * history.loss.iloc[0]
+    assert list(history.epoch) == list(range(1, 9)) and history.step.iloc[-1] == 80
+    best = history.validation_dice.max()
+    assert best > 0.5
+    assert json.loads((model / "model.json").read_text())["validation_dice"] == pytest.approx(best)
+    assert set(load_file(model / "weights.safetensors")) == set(load_network(model).module.state_dict())
+
+
+def test_resuming_gives_the_weights_of_an_uninterrupted_training(stage, cases, tmp_path, monkeypatch):
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    train(stage, cases[:2], cases[2:], whole, seed=3, facts={"fold": 0})
+
+    class Stopped(Exception):
+        pass
+
+    def stop_after_two(path, state):
+        save_checkpoint(path, state)
+        if state["epoch"] == 2:
+            raise Stopped
+
+    with monkeypatch.context() as patched, pytest.raises(Stopped):
+        patched.setattr("flare_core.training.loop.save_checkpoint", stop_after_two)
+        train(stage, cases[:2], cases[2:], halves, seed=3, facts={"fold": 0})
+    assert load_checkpoint(halves / "checkpoint.pt")["epoch"] == 2
+    train(stage, cases[:2], cases[2:], halves, seed=3, facts={"fold": 0})
+    assert _same(_weights(whole), _weights(halves))
+    losses = [pd.read_csv(folder / "history.csv").loss.tolist() for folder in (whole, halves)]
+    assert losses[0] == losses[1]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(stage, cases, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train(stage, cases, [], tmp_path / name, seed=seed, facts={"fold": 0})
+    assert _same(_weights(tmp_path / "a"), _weights(tmp_path / "b"))
+    assert not _same(_weights(tmp_path / "a"), _weights(tmp_path / "c"))
+
+
+def test_without_validation_cases_the_last_epoch_is_kept(stage, cases, tmp_path):
+    model = train(stage, cases, [], tmp_path, seed=0, facts={"fold": 0})
+    assert json.loads((model / "model.json").read_text())["epoch"] == 4
+
+
+def test_an_epoch_shows_every_case_equally_often(stage, cases):
+    stage = replace(stage, optimization=replace(stage.optimization, steps_per_epoch=3, batch=2))
+    shown = [case for step in range(3) for case in draw_batch(stage, cases, seed=0, epoch=0, step=step, workers=ALONE)[2]]
+    assert sorted(shown) == ["c0", "c0", "c1", "c1", "c2", "c2"]
+
+
+def test_processes_draw_the_parts_of_the_batch_that_one_process_draws(stage, cases):
+    whole = draw_batch(stage, cases, seed=5, epoch=1, step=1, workers=ALONE)
+    parts = [draw_batch(stage, cases, seed=5, epoch=1, step=1, workers=Workers(rank, 2)) for rank in range(2)]
+    assert torch.equal(whole[0], torch.cat([part[0] for part in parts]))
+    assert whole[2] == parts[0][2] + parts[1][2]
+
+
+def test_validation_scores_only_what_is_annotated_and_present(stage, cases):
+    module = stage.network.build(stage.scheme.channels)
+    only_liver = replace(cases[0], annotated=np.arange(13) == 1)
+    assert set(validate(stage, module, [only_liver], ALONE)) == {"dice_liver", "validation_dice"}
+    nothing = replace(cases[0], annotated=np.zeros(13, bool))
+    assert validate(stage, module, [nothing], ALONE) == {"validation_dice": 0.0}
+
+
+def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_cases(stage, cases, tmp_path):
+    broken = replace(cases[0], image=np.full_like(cases[0].image, np.nan))
+    with pytest.raises(Diverged, match="epoch 1, step 1 .cases c0"):
+        train(stage, [broken], [], tmp_path, seed=0, facts={"fold": 0})
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    assert load_checkpoint(path) is None
+    save_checkpoint(path, {"epoch": 1})
+    save_checkpoint(path, {"epoch": 2})
+    path.write_bytes(path.read_bytes()[:100])
+    assert load_checkpoint(path)["epoch"] == 1
+    previous(path).write_bytes(b"")
+    with pytest.raises(ValueError, match="no readable checkpoint"):
+        load_checkpoint(path)
+
+
+def test_two_processes_train_to_the_weights_of_one_with_the_whole_batch(stage, cases, tmp_path):
+    script = Path(__file__).with_name("train_in_two_processes.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", script, tmp_path]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    two, one = _weights(tmp_path / "two"), _weights(tmp_path / "one")
+    assert all(torch.allclose(two[name], one[name], atol=2e-5) for name in one)
+    losses = [pd.read_csv(tmp_path / name / "history.csv").loss.to_numpy() for name in ("one", "two")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)

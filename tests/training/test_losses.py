@@ -1,0 +1,68 @@
+"""Losses against MONAI and by hand."""
+
+import pytest
+import torch
+from monai.losses import DeepSupervisionLoss, DiceFocalLoss
+
+from flare_core.training.losses import DeepSupervision, DiceFocal
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 5, 8, 6, 4, generator=generator, requires_grad=True)
+    channels = torch.randint(0, 5, (2, 8, 6, 4), generator=generator)
+    channels[0][channels[0] == 3] = 0  # one channel is absent from the first sample
+    return logits, channels
+
+
+def _monai(gamma):
+    return DiceFocalLoss(to_onehot_y=True, softmax=True, squared_pred=True, smooth_nr=0, smooth_dr=1e-5, gamma=gamma)
+
+
+@pytest.mark.parametrize("gamma", [2.0, 1.5])
+def test_value_and_gradient_equal_monais_dice_focal(batch, gamma):
+    logits, channels = batch
+    expected = _monai(gamma)(logits, channels[:, None])
+    (gradient,) = torch.autograd.grad(expected, logits)
+    ours = DiceFocal(gamma)(logits, channels)
+    (our_gradient,) = torch.autograd.grad(ours, logits)
+    assert ours.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert torch.allclose(our_gradient, gradient, atol=1e-8)
+
+
+def test_deep_supervision_equals_monais_sum_over_levels(batch):
+    logits, channels = batch
+    levels = [logits, logits[:, :, ::2, ::2, ::2], logits[:, :, ::4, ::4, ::4]]
+    expected = DeepSupervisionLoss(_monai(2.0), weight_mode="exp", weights=[1, 0.5, 0.25])(
+        levels, channels[:, None].float()
+    )
+    assert DeepSupervision(DiceFocal())(levels, channels).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_perfect_prediction_costs_nothing_and_a_wrong_one_costs_more_than_the_dice():
+    channels = torch.tensor([[[[0, 1]]]])
+    right = torch.tensor([[[[[20.0, -20]]], [[[-20, 20]]]]])
+    assert DiceFocal()(right, channels).item() == pytest.approx(0, abs=1e-4)
+    assert DiceFocal()(-right, channels).item() > 1
+
+
+def test_focal_over_voxels_by_hand():
+    # two channels, logits 0: the right channel has probability 1/2; Dice: 1 - 2 * 0.5 / (0.25 + 1) or 1 - 0 / 0.25
+    logits, channels = torch.zeros(1, 2, 1, 1, 1), torch.zeros(1, 1, 1, 1, dtype=torch.long)
+    dice = ((1 - 1 / (0.25 + 1 + 1e-5)) + 1) / 2
+    focal = 0.5**2 * torch.log(torch.tensor(2.0)).item()
+    assert DiceFocal(focal_over="voxels")(logits, channels).item() == pytest.approx(dice + focal, rel=1e-6)
+
+
+def test_channel_weights_raise_the_share_of_their_channel(batch):
+    logits, channels = batch
+    plain, weighted = (
+        torch.autograd.grad(DiceFocal(channel_weights=w)(logits, channels), logits)[0] for w in ((), ((4, 10.0),))
+    )
+    assert weighted[:, 4].abs().sum() > 1.5 * plain[:, 4].abs().sum()
+
+
+def test_an_unknown_reading_is_refused(batch):
+    with pytest.raises(ValueError, match="'channels' or 'voxels'"):
+        DiceFocal(focal_over="classes")(*batch)
