@@ -134,13 +134,14 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 
 def _train(options: argparse.Namespace) -> int:
     from flare_core.cases.dataset import Dataset
+    from flare_core.cases.label_analysis import with_inferred_annotation
     from flare_core.training.processes import joined_processes
     from flare_core.training.run import Run, train_system
 
     system = _system(options.system).at(options.profile)
     if options.ablation:
         system = system.ablated(options.ablation)
-    dataset = Dataset.load(options.data)
+    dataset = with_inferred_annotation(Dataset.load(options.data))
     with joined_processes(options.device) as device:
         if options.out.exists() and any(options.out.iterdir()) and not options.resume:
             raise ValueError(f"{options.out} is not empty; add --resume to go on there, or choose another folder")
@@ -161,10 +162,12 @@ def _add_pseudo_label(commands: argparse._SubParsersAction) -> None:
 
 def _pseudo_label(options: argparse.Namespace) -> int:
     from flare_core.cases.dataset import Dataset
+    from flare_core.cases.label_analysis import with_inferred_annotation
     from flare_core.inference.submission import load_submission, submission_hash
     from flare_core.training.pseudo_labels import write_pseudo_labels
 
-    entries = [e for e in Dataset.load(options.data).training if e.is_labeled or options.unlabeled]
+    dataset = with_inferred_annotation(Dataset.load(options.data))
+    entries = [e for e in dataset.training if e.is_labeled or options.unlabeled]
     teacher = load_submission(options.run_folder)
     report = write_pseudo_labels(
         entries, teacher, options.out, never=tuple(options.never), teacher=submission_hash(options.run_folder)
@@ -216,9 +219,22 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.rules not in RULES:
         raise ValueError(f"no rules {options.rules!r}; choose from {', '.join(RULES)}")
     evaluate = evaluate_folders if options.references.is_dir() else evaluate_files
-    result = evaluate(options.predictions, options.references, RULES[options.rules], options.out)
+    annotated = _annotated_targets(options.references)
+    result = evaluate(options.predictions, options.references, RULES[options.rules], options.out, annotated)
     print(result.summary_table().to_string(index=False))
     return DONE if result.is_complete else SOME_FAILED
+
+
+def _annotated_targets(references: Path):
+    """Return what dataset.json beside a reference folder or file says was annotated; None where there is none."""
+    from flare_core.cases.dataset import Dataset
+    from flare_core.cases.nifti import case_id
+
+    root = references.parent if references.is_dir() else references.parent.parent
+    if not (root / "dataset.json").is_file():
+        return None
+    known = {entry.id: entry.annotated for entry in Dataset.load(root).entries if entry.annotated}
+    return known if references.is_dir() else known.get(case_id(references))
 
 
 def _add_reproduce(commands: argparse._SubParsersAction) -> None:

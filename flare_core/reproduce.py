@@ -31,7 +31,7 @@ class Batch:
         parameters: further values by parameter name, for the notebooks that declare it.
         force: run even what an earlier run has already made from the same inputs.
         notebooks: folder of `NN_topic.ipynb`.
-        reports: folder that gets `index.html` and `notebooks/`.
+        reports: folder that gets `index.html` and `notebooks/`; None means `reports/` for mini, `reports/PROFILE` else.
         cell_timeout_s: longest time for one cell.
     """
 
@@ -40,8 +40,13 @@ class Batch:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     force: bool = False
     notebooks: Path = paths.NOTEBOOKS
-    reports: Path = paths.REPORTS
+    reports: Path | None = None
     cell_timeout_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        if self.reports is None:
+            place = paths.REPORTS if self.profile == "mini" else paths.REPORTS / self.profile
+            object.__setattr__(self, "reports", place)
 
 
 def reproduce(batch: Batch, say: Callable[[str], None] = print) -> tuple[Outcome, ...]:

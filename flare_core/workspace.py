@@ -115,6 +115,10 @@ class Workspace:
             f"`flare train {self.system} --data DATASET --profile {self.profile} -o {self.run}` first"
         )
 
+    def teacher(self, stage: str) -> Path:
+        """The submission folder of a stage that taught another one by pseudo-labels."""
+        return self.submission / "teachers" / stage
+
     @property
     def results(self) -> Path:
         """Where result tables go: with the committed ones for the embedded cohort, except from `smoke`."""

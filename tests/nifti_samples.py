@@ -58,3 +58,61 @@ def with_fields(raw: bytes, **fields: object) -> bytes:
 def packed(raw: bytes) -> bytes:
     """Gzip with a fixed time stamp."""
     return gzip.compress(raw, compresslevel=6, mtime=0)
+
+
+PLAIN = nifti(ct())
+"""The good CT, uncompressed."""
+GOOD = packed(PLAIN)
+NO_CODES = {"qform_code": 0, "sform_code": 0}
+
+
+def flipped() -> bytes:
+    """One bit in the middle of the compressed data."""
+    raw = bytearray(GOOD)
+    raw[len(raw) // 2] ^= 16
+    return bytes(raw)
+
+
+def stored_block_flipped() -> bytes:
+    """One bit of a voxel that only the CRC can notice: level 0 stores the bytes as they are."""
+    raw = bytearray(gzip.compress(PLAIN, compresslevel=0, mtime=0))
+    raw[1000] ^= 1
+    return bytes(raw)
+
+
+def of_type(dtype: str, value: float = 3) -> bytes:
+    return packed(nifti(np.full(SHAPE, value, dtype)))
+
+
+def labels_with(*values: float, dtype: str = "f4") -> bytes:
+    labels = targets().astype(dtype)
+    labels[0, 0, : len(values)] = values
+    return packed(nifti(labels))
+
+
+def image_with(voxels: int, value: float) -> bytes:
+    hu = ct().astype(np.float32)
+    hu.ravel()[:voxels] = value
+    return packed(nifti(hu))
+
+
+def bomb() -> bytes:
+    """A small header, then 64 MiB of zeros in 64 KiB."""
+    return packed(PLAIN + bytes(2**26))
+
+
+def sheared(share: float) -> bytes:
+    affine = AFFINE.copy()
+    affine[0, 2] = share * 2.5
+    return packed(nifti(ct(), affine, codes=(0, 2)))
+
+
+def moved(mm: float) -> bytes:
+    """A qform beside the sform."""
+    return packed(with_fields(PLAIN, qoffset_x=AFFINE[0, 3] + mm))
+
+
+def spaced(edge: float) -> bytes:
+    affine = AFFINE.copy()
+    affine[:3, 2] *= edge / 2.5
+    return packed(nifti(ct(), affine))

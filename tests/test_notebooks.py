@@ -12,7 +12,7 @@ from flare_core.recipe import PROFILES
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 MOST_CELLS, MOST_LINES = 12, 14
-PARAMETERS = {"system": str, "profile": str, "seed": int, "data": str, "viewer": str}
+PARAMETERS = {"system": str, "profile": str, "seed": int, "data": str, "viewer": str, "case": str}
 
 
 def name_of(path):

@@ -27,8 +27,6 @@ _ALIASES = {
     "rag": "right_adrenal_gland",
     "lag": "left_adrenal_gland",
     "gall_bladder": "gallbladder",
-    "oesophagus": "esophagus",
-    "tumour": "tumor",
     "lesion": "tumor",
 }
 
@@ -129,6 +127,7 @@ def _checked(meanings: Mapping[int, tuple[str, ...]], path: Path) -> LabelMap:
 def _target(name: Any, place: str, path: Path) -> str:
     """Return the target's name for a common spelling of it."""
     plain = re.sub(r"[\s-]+", "_", expect(name, str, place, path).strip().lower())
+    plain = re.sub(r"our$", "or", plain).replace("oeso", "eso")  # British spellings
     plain = _ALIASES.get(plain, plain)
     if plain not in TARGET_NAMES:
         raise BadInput(

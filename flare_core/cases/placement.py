@@ -19,7 +19,7 @@ from flare_core.cases.nifti_header import Header
 
 SPACING_LIMITS_MM = (0.1, 20.0)
 """Voxel edges outside are refused: no CT of a trunk has them, a wrong unit does."""
-USUAL_SPACING_MM = (0.25, 10.0)
+USUAL_SPACING_MM = (0.25, 15.0)
 """Voxel edges outside are read with a warning."""
 SHEAR_ROUNDING = 1e-5
 """Cosine between voxel axes that float32 headers leave behind; not worth a word."""

@@ -121,7 +121,7 @@ def case_grid(
     extents = [[slice_extent(case.image_hu.shape, case.spacing_mm, plane) for case in cases] for plane in planes]
     widths = [max(row[column][1] for row in extents) for column in range(len(cases))]
     heights = [max(extent[3] for extent in row) for row in extents]
-    scale = 10.5 / sum(widths)
+    scale = 10.1 / sum(widths)
     figure = new_figure(10.8, scale * sum(heights) + 0.3 * len(planes) + 0.9)
     panels = figure.subplots(len(planes), len(cases), squeeze=False, width_ratios=widths, height_ratios=heights)
     for row, plane in zip(panels, planes, strict=True):

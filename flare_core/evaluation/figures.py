@@ -53,11 +53,7 @@ def label_subsets(subsets: Sequence[tuple[Collection[str], int]], title: str = "
     bars, dots = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])
     totals = figure.add_subplot(grid[1, 1])
     columns = np.arange(len(ordered))
-    bars.bar(columns, counts, color=ACCENT, width=0.6)
-    for column, count in zip(columns, counts, strict=True):
-        bars.text(column, count, f"{count:,}", ha="center", va="bottom", fontsize=7)
-    bars.set(ylabel="Cases", xticks=[], xlim=(-0.6, len(ordered) - 0.4), ylim=(0, counts.max() * 1.15))
-    bars.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    _subset_bars(bars, counts)
     bars.set_title(f"{title}: {counts.sum():,} cases, {len(ordered)} subsets")
     reached = []
     for row, name in enumerate(TARGET_NAMES):
@@ -81,6 +77,15 @@ def label_subsets(subsets: Sequence[tuple[Collection[str], int]], title: str = "
         axes.tick_params(left=False, bottom=axes is totals)
     dots.spines["bottom"].set_visible(False)
     return figure
+
+
+def _subset_bars(axes: Axes, counts: np.ndarray) -> None:
+    """Draw one bar a subset with its count."""
+    axes.bar(np.arange(len(counts)), counts, color=ACCENT, width=0.6)
+    for column, count in enumerate(counts):
+        axes.text(column, count, f"{count:,}", ha="center", va="bottom", fontsize=7)
+    axes.set(ylabel="Cases", xticks=[], xlim=(-0.6, len(counts) - 0.4), ylim=(0, counts.max() * 1.15))
+    axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
 
 
 @styled

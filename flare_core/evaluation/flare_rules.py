@@ -126,13 +126,14 @@ def score_case(
     for name in rules.targets:
         label = BY_NAME[name].id
         masks = _masks(reference, prediction, label, (boxes[0].get(label), boxes[1].get(label)))
-        values = (0.0, 0.0) if prediction is None else _target_values(rules, name, masks, spacing_mm)
-        if rules.annotated_only and name not in annotated:
-            values = (NAN, NAN)
-        volumes = [float(np.count_nonzero(mask) * np.prod(spacing_mm)) / 1000 for mask in masks]
-        reference_ml = volumes[0] if name in annotated else NAN
-        prediction_ml = NAN if prediction is None else volumes[1]
-        scores.append(TargetScore(name, *(official_round(value) for value in values), reference_ml, prediction_ml))
+        score = _score_target(rules, name, masks, spacing_mm)
+        if prediction is None:
+            score = replace(score, dsc=0.0, nsd=0.0, prediction_ml=NAN)
+        if name not in annotated:
+            score = replace(score, reference_ml=NAN)
+            if rules.annotated_only:
+                score = replace(score, dsc=NAN, nsd=NAN)
+        scores.append(score)
     return tuple(scores)
 
 
@@ -168,6 +169,16 @@ def _masks(
     )
     first = reference[box] == label
     return first, (np.zeros_like(first) if prediction is None else prediction[box] == label)
+
+
+def _score_target(
+    rules: Rules, name: str, masks: tuple[np.ndarray, np.ndarray], spacing_mm: Sequence[float]
+) -> TargetScore:
+    """Return the score of one target whose annotation and prediction are both there."""
+    values = _target_values(rules, name, masks, spacing_mm)
+    voxel_ml = float(np.prod(spacing_mm)) / 1000
+    volumes_ml = (np.count_nonzero(mask) * voxel_ml for mask in masks)
+    return TargetScore(name, *(official_round(value) for value in values), *volumes_ml)
 
 
 def _target_values(

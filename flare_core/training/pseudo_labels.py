@@ -106,6 +106,7 @@ def _write_case(entry: Entry, predict: Callable, out: Path, never: tuple[str, ..
         }
         for target in TARGETS
     ]
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_labels(path, filled, case.image.geometry)
     write_file(record, json.dumps({"made_from": made_from, "rows": rows}))
     return rows

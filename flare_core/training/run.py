@@ -115,6 +115,11 @@ def train_stage(run: Run, stage: Stage, folds: Iterable[int] = ()) -> list[Path]
         held_out = {entry.id for entry in parts[fold]}
         training = [case for name, case in prepared.items() if name not in held_out]
         validation = [case for name, case in prepared.items() if name in held_out]
+        if not training:
+            raise NothingToTrain(
+                f"stage {stage.name}, fold {fold}: {len(prepared)} cases in {stage.folds} folds leave none to train on; "
+                "use more cases or fewer folds"
+            )
         log.info("%s fold %d: %d training, %d validation cases", stage.name, fold, len(training), len(validation))
         facts = _facts(run, stage) | {"fold": fold, "training_cases": [case.id for case in training]}
         seed = int(np.random.SeedSequence([run.seed, fold]).generate_state(1)[0])

@@ -23,7 +23,7 @@ ALL_ORGANS = dict.fromkeys(ORGAN_NAMES, 2)
 
 @pytest.fixture
 def analysis(tmp_path) -> LabelAnalysis:
-    """Six cases: all organs and tumor; all but a removed gallbladder; five organs and tumor; tumor; none; validation."""
+    """All organs and tumor; a removed gallbladder; five organs and tumor; tumor; unlabeled; validation."""
     made = {
         "a": {**ALL_ORGANS, "liver": 30, "tumor": 5},
         "b": {name: 1 for name in ORGAN_NAMES if name != "gallbladder"},

@@ -63,6 +63,7 @@ class Body:
 def all_structures(rng: np.random.Generator, body: Body) -> list[Structure]:
     """Return every structure in painting order, not yet calibrated."""
     patient = body.patient
+    lift_mm = body.trunk.dome_left_mm - 79
     kidney_fat, kidneys = organs.kidneys(rng, patient)
     adrenal_fat, adrenals = organs.adrenals(rng, patient)
     return [
@@ -71,8 +72,8 @@ def all_structures(rng: np.random.Generator, body: Body) -> list[Structure]:
         *bowel.small_bowel(rng, patient),
         *bowel.colon(rng, patient),
         *organs.liver(rng, patient),
-        *organs.stomach(rng, patient),
-        *organs.spleen(rng, patient),
+        *organs.stomach(rng, patient, lift_mm),
+        *organs.spleen(rng, patient, lift_mm),
         *kidney_fat,
         *skeleton.muscles(rng, patient),
         *vessels.portal_system(rng, patient),

@@ -62,7 +62,7 @@ def small_bowel(rng: np.random.Generator, patient: Patient) -> list[Structure]:
     chains = []
     wider = np.array([*spread_by_fat(patient), 1.0])
     low, high = np.array([-92, 34, -225]) * wider, np.array([90, 108, -30]) * wider
-    for start in range(9):
+    for start in range(11):
         place = low + (high - low) * rng.random(3)
         if start < 4:
             place = np.array([rng.uniform(-90, -35), rng.uniform(35, 100), rng.uniform(-60, 30)])

@@ -33,8 +33,8 @@ def liver(rng: np.random.Generator, patient: Patient) -> list[Structure]:
         hollow = 16 * np.exp(-((space.x - 50) ** 2 + (space.y - 62) ** 2 + (space.z + 8) ** 2) / (2 * 26.0**2))
         reach = tail * np.clip((space.x - 80) / 50, 0, 1) * 40
         medial = hollow - slope[0] * x - slope[1] * y - slope[2] * z + lumpy * space.lumps
-        lower = -reach - 0.36 * x - 0.1 * y - 0.93 * z + lumpy * space.lumps
-        return soft_max(2 * medial, lower, 20.0)  # growing moves the lower edge twice as far as the one at the hilum
+        lower = -reach - 0.55 * x - 0.1 * y - 0.83 * z + lumpy * space.lumps
+        return soft_max(3 * medial, lower, 20.0)  # growing moves the lower edge thrice as far as the one at the hilum
 
     def room(space: Space) -> np.ndarray:
         body = soft_max(space.wall + 1.5, space.dome + 3, 10.0)
@@ -60,10 +60,10 @@ def liver(rng: np.random.Generator, patient: Patient) -> list[Structure]:
     ]
 
 
-def spleen(rng: np.random.Generator, patient: Patient) -> list[Structure]:
-    """Return the spleen: a lens on the inner side of the left wall below the dome, long axis along the tenth rib."""
+def spleen(rng: np.random.Generator, patient: Patient, lift_mm: float) -> list[Structure]:
+    """Return the spleen: a lens on the inner side of the left wall, long axis along the tenth rib; the dome lifts it."""
     spread = patient.difficulty
-    center = np.array([-127, -32, 34]) + np.array([5, 9, 12]) * rng.standard_normal(3) * spread
+    center = np.array([-127, -32, 32 + 0.8 * lift_mm]) + np.array([5, 9, 8]) * rng.standard_normal(3) * spread
     frame = rotation((0.15, 0.42 + 0.22 * rng.standard_normal() * spread, -0.8))
     radii = np.array([34, 40, 58]) * np.exp(0.10 * rng.standard_normal(3) * spread)
     smooth = ellipsoid(center, radii, frame)
@@ -111,10 +111,10 @@ def _kidney(rng: np.random.Generator, patient: Patient, shape, side_target_name)
     side, target, name = side_target_name
     spread = patient.difficulty
     inward = np.array([-side * 0.86, 0.5, 0.0])
-    hilum = base + inward * 19
+    hilum = base + inward * rng.uniform(12, 18)
     whole = ellipsoid(base, radii, frame)
-    sinus = ellipsoid(hilum, np.array([12, 8.5, 22]) * np.exp(0.12 * rng.standard_normal(3)), rotation((inward[1], -inward[0], 0), np.pi / 2))
-    pelvis = ellipsoid(hilum - inward * 1, (8 * rng.uniform(0.5, 1.4), 5, 11))
+    sinus = ellipsoid(hilum, np.array([13, 8.5, 25]) * np.exp(0.15 * rng.standard_normal(3)), rotation((inward[1], -inward[0], 0), np.pi / 2))
+    pelvis = ellipsoid(hilum + inward * 6, (6 * rng.uniform(0.5, 1.5), 4, 8))
     cortex, medulla = np.float32(patient.tissues_hu["cortex"]), np.float32(patient.tissues_hu["medulla"])
 
     def field(space: Space) -> np.ndarray:
@@ -251,13 +251,14 @@ def hollow_fill(rng: np.random.Generator, wall_hu: float, wall_mm: float, tilt_p
     return fill
 
 
-def stomach(rng: np.random.Generator, patient: Patient) -> list[Structure]:
+def stomach(rng: np.random.Generator, patient: Patient, lift_mm: float) -> list[Structure]:
     """Return the stomach: fundus under the left dome, body to the front, antrum across to the pylorus."""
     spread = patient.difficulty
     sag = abs(22 * rng.standard_normal() * spread)
     nodes = np.array([
         (-62, 8, 66, 27), (-62, 32, 52, 32), (-66, 62, 32, 30), (-60, 88, 4 - 0.5 * sag, 24), (-32, 98, -20 - sag, 19),
         (0, 96, -30 - 0.8 * sag, 15), (24, 88, -24 - 0.3 * sag, 10)], float)  # fmt: skip
+    nodes[:, 2] += lift_mm * np.array([0.9, 0.8, 0.6, 0.3, 0.1, 0, 0])
     nodes[:, 1] *= 0.93 + 0.2 * patient.visceral
     nodes[:, :3] += rng.standard_normal((7, 3)) * 4.5 * spread
     path = smooth_path(nodes, 2)

@@ -88,17 +88,18 @@ def draw_patient(rng: np.random.Generator, phase: str, difficulty: float) -> Pat
     scale = np.clip(np.array([breadth, depth, stature]), 0.8, 1.22)
     spread = np.exp(0.25 * rng.standard_normal(3))
     front, side, back = (4 + 34 * fatness, 4 + 24 * fatness, 5 + 28 * fatness) * spread
-    volumes = draw_volumes(rng, stature + 0.06 * (visceral - 0.5), difficulty)
+    volumes = draw_volumes(rng, stature, visceral, difficulty)
     tissues = draw_tissues(rng, phase, difficulty)
     return Patient(is_female, scale, (front, side, back), visceral, volumes, tissues, phase, difficulty)
 
 
-def draw_volumes(rng: np.random.Generator, stature: float, difficulty: float) -> dict[str, float]:
+def draw_volumes(rng: np.random.Generator, stature: float, visceral: float, difficulty: float) -> dict[str, float]:
     """Draw each organ's volume in ml, larger in larger people, inside the published adult ranges."""
     size = 0.5 * (stature - 0.98) / 0.04
     volumes = {}
     for name, (mean, deviation, low, high) in VOLUMES_ML.items():
-        share = 0.45 * size + 0.9 * rng.standard_normal()
+        share = 0.45 * size + 0.85 * rng.standard_normal()
+        share += (1.8 if name == "liver" else 0.7) * (visceral - 0.5)  # the liver grows with body surface: Vauthey 2002
         volumes[name] = float(np.clip(mean + deviation * share * difficulty**0.5, low * 1.03, high * 0.97))
     return volumes
 

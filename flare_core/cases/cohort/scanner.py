@@ -119,7 +119,7 @@ def noise(rng: np.random.Generator, shape: tuple[int, int, int], scan: Scan) -> 
     if 0 in shape:
         return np.zeros(shape, np.float32)
     field = rng.standard_normal(shape, dtype=np.float32)
-    grain = 0.75 - 0.35 * scan.sharpness
+    grain = 0.52 - 0.22 * scan.sharpness
     for axis in (0, 1):
         field = gaussian_filter1d(field, grain, axis=axis, mode="wrap", truncate=3)
     field *= np.float32(scan.noise_hu / max(float(field.std()), 1e-6))

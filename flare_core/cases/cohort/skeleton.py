@@ -113,12 +113,12 @@ def _along_wall(trunk: Trunk, side: int, angles, heights, outward_mm: float) -> 
 def pelvis(rng: np.random.Generator, patient: Patient) -> list[Structure]:
     """Return the sacrum, iliac wings, pubis, ischium and femurs."""
     fill = _bone("cortical_bone", patient.tissues_hu, 1.6)
-    flare = rng.uniform(0.9, 1.08)
+    flare = rng.uniform(0.7, 1.4)
     tilt = rotation((0, 0.55, 1))
     sacrum = union(ellipsoid((0, -30, -172), (48, 17, 40), tilt), ellipsoid((0, -62, -225), (24, 10, 34), rotation((0, -0.1, 1))))
     parts = [Structure("sacrum", "marrow", sacrum, np.array([[0, -40, -190]]), 85, fill=fill)]
     for side in (-1, 1):
-        wing = np.array([[side * 60, -55, -150], [side * 130, 60, -115], [side * 80, 10, -235]])
+        wing = np.array([[side * 44, -55, -150], [side * 135, 45, -115], [side * 80, 10, -240]])
         parts.append(Structure("wing", "marrow", _wing(side, flare), wing, 25, fill=fill))
         hip = (side * 92, 18, -246)
         pubis = [(side * 80, 36, -246, 13), (side * 45, 62, -256, 9), (side * 8, 62, -272, 10), (side * 45, 20, -315, 8)]
@@ -134,17 +134,17 @@ def pelvis(rng: np.random.Generator, patient: Patient) -> list[Structure]:
 
 
 def _wing(side: int, flare: float):
-    """An iliac wing: a thin bowl that opens upward and to the front."""
+    """An iliac wing: a thin, slightly bent plate from the sacrum outward to the front, wider apart higher up."""
 
     def field(space):
-        height = np.clip((space.z + 240) / 130, 0, 1.1)
-        across = (78 + 50 * flare * height).astype(np.float32)
-        y = space.y - 6
-        x = space.x * side
-        radius = np.sqrt((x / across) ** 2 + (y / (62 + 22 * height)) ** 2)
-        shell = np.abs((radius - 1) * across) - (6.5 - 2.0 * height)
-        crest = (space.z + 118) + np.maximum(np.abs(y - 5) - 20, 0) * 0.62
-        return soft_max(soft_max(shell, crest, 5.0), np.maximum(42 - x, -(space.z + 246)), 5.0)
+        height = np.clip((space.z + 230) / 120, 0, 1.1)
+        x, y = space.x * side - 88, space.y + 5
+        along = 0.687 * x + 0.725 * y
+        outward = 0.725 * x - 0.687 * y - np.float32(flare) * (16 * height - 14) - 7 * (1 - (along / 65) ** 2)
+        shell = np.abs(outward) - (6.0 - 1.5 * height)
+        crest = (space.z + 113) + np.maximum(np.abs(along + 8) - 12, 0) * 0.55
+        ends = np.maximum(np.abs(along) - 66, -(space.z + 246))
+        return soft_max(soft_max(shell, crest, 5.0), ends, 5.0)
 
     return field
 

@@ -66,7 +66,7 @@ class Trunk:
             widen_mm=-4 + 12 * patient.visceral + 3 * rng.standard_normal(),
             deepen_mm=-13 + 50 * patient.visceral + 5 * rng.standard_normal(),
             dome_right_mm=right,
-            dome_left_mm=right - 12 + 7 * rng.standard_normal() * spread,
+            dome_left_mm=right - 12 + 5 * rng.standard_normal() * spread,
             rim_back_mm=2 + 9 * rng.standard_normal() * spread,
             rim_front_mm=58 + 9 * rng.standard_normal() * spread,
             steepness=float(rng.uniform(4.0, 7.5)),
@@ -109,9 +109,9 @@ class Trunk:
 
     def dome(self, x, y, z, relative: np.ndarray) -> np.ndarray:
         """Return the height in mm above the diaphragm, given the relative radius in the cavity."""
-        side = np.clip(x / 70, -1, 1)
+        side = np.clip(x / 48, -1, 1)
         top = np.float32((self.dome_right_mm + self.dome_left_mm) / 2)
-        top = top + np.float32((self.dome_right_mm - self.dome_left_mm) / 2) * side - 12 * (1 - np.abs(side))
+        top = top + np.float32((self.dome_right_mm - self.dome_left_mm) / 2) * side - 9 * (1 - np.abs(side))
         rise = np.clip((y + 65) / 190, 0, 1)
         rim = np.float32(self.rim_back_mm) + np.float32(self.rim_front_mm - self.rim_back_mm) * rise
         return z - (top - (top - rim) * np.minimum(relative, 1) ** np.float32(self.steepness))

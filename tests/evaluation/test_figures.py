@@ -1,0 +1,204 @@
+"""Every figure: nothing cut off, the same bytes each time, sides and millimeters right, colors told apart by all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+
+from flare_core.cases.labels import BY_NAME, ORGAN_NAMES, TARGET_NAMES
+from flare_core.evaluation import case_figures, figures, slices
+from flare_core.evaluation.slices import CaseView
+from flare_core.evaluation.style import COLORS, SHORT_TITLES, PaperFigure, new_figure, save
+
+STEPS = np.arange(0, 200, 10)
+
+
+def scores() -> pd.DataFrame:
+    rows = [(f"case{k}", name, 0.5 + 0.04 * k - 0.02 * i) for i, name in enumerate(TARGET_NAMES) for k in range(6)]
+    return pd.DataFrame(rows, columns=["case", "target", "dsc"])
+
+
+def history() -> pd.DataFrame:
+    table = pd.DataFrame({"step": STEPS, "seconds": STEPS / 10, "loss": 2 - STEPS / 200, "lr": 0.01})
+    measured = STEPS % 50 == 0
+    table["validation_dice"] = np.where(measured, STEPS / 250, np.nan)
+    for place, name in enumerate(TARGET_NAMES):
+        table[f"dice_{name}"] = np.where(measured, STEPS / (260 + 20 * place), np.nan)
+    return table
+
+
+def case(title: str = "Case", spacing_mm=(4.0, 4.0, 5.0)) -> CaseView:
+    image = np.full((40, 30, 50), -1000.0, np.float32)
+    image[4:36, 4:26] = 40
+    labels = np.zeros(image.shape, np.uint8)
+    labels[22:32, 12:22, 20:35] = BY_NAME["liver"].id
+    labels[8:13, 8:14, 22:32] = BY_NAME["spleen"].id
+    labels[19, 13, :] = BY_NAME["aorta"].id
+    return CaseView(title, image, spacing_mm, labels, np.roll(labels, 2, axis=0))
+
+
+WINDOWS = [((x, 0, z), (20, 30, 25)) for x in (0, 10, 20) for z in (0, 25)]
+STAGES = scores().assign(stage="before"), scores().assign(stage="after", dsc=lambda t: t["dsc"] + 0.1)
+DRAWN: dict[str, Callable[[], PaperFigure]] = {
+    "label_subsets": lambda: figures.label_subsets([(ORGAN_NAMES, 250), (("liver", "tumor"), 1062), ((), 1800)]),
+    "volumes": lambda: figures.volumes(
+        scores().assign(volume_ml=lambda t: 1 + 900 * t["dsc"]), {"liver": (1000.0, 2000.0)}
+    ),
+    "learning_curves": lambda: figures.learning_curves({"fold 0": history()}),
+    "two_learning_curves": lambda: figures.learning_curves({"round 1": history(), "round 2": history()}),
+    "pseudo_label_quality": lambda: figures.pseudo_label_quality(pd.concat(STAGES), ("before", "after")),
+    "target_scores": lambda: figures.target_scores(scores(), title="nvauto"),
+    "scores_of_systems": lambda: figures.target_scores(pd.concat([scores().assign(system=s) for s in ("a", "b", "c")])),
+    "case_montage": lambda: case_figures.case_montage(case()),
+    "comparison": lambda: case_figures.comparison([case("One"), case("Two")]),
+    "case_grid": lambda: case_figures.case_grid([case("One"), case("Thin slices", (2.0, 2.0, 1.0))]),
+    "window_layout": lambda: case_figures.window_layout(case(), WINDOWS),
+    "intensity_histograms": lambda: case_figures.intensity_histograms(np.arange(-500, 500), np.linspace(0, 1, 300)),
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_nothing_is_cut_off(name):
+    figure = DRAWN[name]()
+    figure.draw_without_rendering()
+    drawn, page = figure.get_tightbbox(), figure.get_size_inches()
+    assert drawn.x0 >= -0.01
+    assert drawn.y0 >= -0.01
+    assert drawn.x1 <= page[0] + 0.01
+    assert drawn.y1 <= page[1] + 0.01
+
+
+@pytest.mark.parametrize("name", ["label_subsets", "case_montage", "target_scores"])
+def test_a_figure_is_the_same_bytes_each_time(name, tmp_path):
+    first = [path.read_bytes() for path in save(DRAWN[name](), name, tmp_path / "a")]
+    second = [path.read_bytes() for path in save(DRAWN[name](), name, tmp_path / "b")]
+    assert first == second
+    assert first[0].startswith(b"\x89PNG")
+    assert b"<svg" in first[1]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [f"{name}.png", f"{name}.svg"]
+
+
+def test_drawing_changes_no_global_setting():
+    before = dict(mpl.rcParams)
+    figure = DRAWN["target_scores"]()
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.parametrize(
+    ("plane", "voxel"),
+    [("axial", (9, 7, 0)), ("coronal", (9, 0, 5)), ("sagittal", (0, 7, 5))],
+)
+def test_right_anterior_and_head_are_where_a_radiologist_expects_them(plane, voxel):
+    # A voxel at the patient's right (high x), anterior (high y), superior (high z) belongs in the upper left corner.
+    volume = np.zeros((10, 8, 6), np.float32)
+    volume[voxel] = 1
+    picture = slices.oriented(volume, plane, 0)
+    assert picture[-1, 0] == 1  # rows run upward (origin lower)
+    assert picture.sum() == 1
+
+
+def test_slices_are_drawn_in_millimeters():
+    figure = new_figure(3, 3)
+    axes = figure.subplots()
+    slices.draw_slice(axes, case(), "coronal", 10, "abdomen")
+    assert axes.get_xlim() == (0, 40 * 4)
+    assert axes.get_ylim() == (0, 50 * 5)
+    assert axes.get_aspect() == 1
+
+
+def test_contours_lie_around_their_voxels():
+    figure = new_figure(3, 3)
+    axes = figure.subplots()
+    labels = np.zeros((10, 8, 6), np.uint8)
+    labels[7:9, 2:5, 3] = 1
+    slices.draw_contours(axes, labels, (2.0, 3.0, 5.0), "axial", 3)
+    (lines,) = axes.collections
+    corners = np.concatenate([path.vertices for path in lines.get_paths()])
+    # x = 7..8 of ten, seen from the other side: 2 mm to 6 mm; y = 2..4: 6 mm to 15 mm
+    assert corners.min(axis=0) == pytest.approx((2, 6))
+    assert corners.max(axis=0) == pytest.approx((6, 15))
+
+
+def test_window_boxes_lie_where_their_voxels_are():
+    figure = case_figures.window_layout(case(), [((0, 0, 0), (10, 30, 20))])
+    (box,) = figure.axes[0].patches
+    assert (box.get_x(), box.get_y(), box.get_width(), box.get_height()) == (30 * 4, 0, 10 * 4, 20 * 5)
+
+
+def test_the_busiest_slice_shows_most_targets():
+    labels = np.zeros((6, 6, 6), np.uint8)
+    labels[:, :, 1] = 1
+    labels[2, 2, 4], labels[3, 3, 4] = 1, 2
+    assert slices.busiest_slice(labels, "axial", labels.shape) == 4
+    assert slices.busiest_slice(np.zeros((6, 6, 6), np.uint8), "coronal", (6, 6, 6)) == 3
+    assert slices.busiest_slice(None, "sagittal", (9, 6, 6)) == 4
+
+
+def test_errors_are_told_apart():
+    reference, prediction = np.zeros((4, 1, 1), np.uint8), np.zeros((4, 1, 1), np.uint8)
+    reference[:3, 0, 0], prediction[1:, 0, 0] = (1, 1, 1), (1, 2, 3)
+    axes = new_figure(2, 2).subplots()
+    view = CaseView("", np.zeros((4, 1, 1), np.float32), (1, 1, 1), reference, prediction)
+    slices.draw_errors(axes, view, "axial", 0)
+    drawn = axes.images[0].get_array()[0, ::-1]
+    assert drawn[1, 3] == 0  # agreement is clear
+    assert len({tuple(drawn[place]) for place in (0, 2, 3)}) == 3
+
+
+def test_figures_refuse_nothing_and_shapes_that_differ():
+    with pytest.raises(ValueError, match="at least one subset"):
+        figures.label_subsets([])
+    with pytest.raises(ValueError, match="at least one history"):
+        figures.learning_curves({})
+    with pytest.raises(ValueError, match="labels and a prediction"):
+        case_figures.comparison([CaseView("", np.zeros((3, 3, 3), np.float32), (1, 1, 1))])
+    with pytest.raises(ValueError, match="at least one case"):
+        case_figures.case_grid([])
+    with pytest.raises(ValueError, match="shape"):
+        CaseView("", np.zeros((3, 3, 3), np.float32), (1, 1, 1), np.zeros((3, 3, 4), np.uint8))
+
+
+NEIGHBORS = (
+    "liver gallbladder, liver right_kidney, liver stomach, liver inferior_vena_cava, liver duodenum, liver "
+    "pancreas, liver right_adrenal_gland, liver esophagus, stomach spleen, stomach pancreas, stomach duodenum, "
+    "stomach esophagus, stomach left_kidney, pancreas duodenum, pancreas spleen, pancreas left_kidney, pancreas "
+    "inferior_vena_cava, pancreas aorta, pancreas left_adrenal_gland, spleen left_kidney, spleen "
+    "left_adrenal_gland, aorta inferior_vena_cava, aorta esophagus, aorta left_adrenal_gland, aorta duodenum, "
+    "aorta left_kidney, left_adrenal_gland left_kidney, right_adrenal_gland inferior_vena_cava, "
+    "right_adrenal_gland right_kidney, gallbladder duodenum, gallbladder right_kidney, duodenum "
+    "inferior_vena_cava, duodenum right_kidney, inferior_vena_cava right_kidney, left_kidney right_kidney, "
+    "left_adrenal_gland right_adrenal_gland"
+)
+# How protanopes and deuteranopes see linear sRGB (Machado, Oliveira and Fernandes 2009, severity 1).
+VISION = {
+    "normal": np.eye(3),
+    "protanopia": [[0.1523, 1.0526, -0.2049], [0.1145, 0.7863, 0.0992], [-0.0039, -0.0481, 1.0520]],
+    "deuteranopia": [[0.3673, 0.8606, -0.2280], [0.2801, 0.6725, 0.0474], [-0.0118, 0.0429, 0.9689]],
+}
+
+
+def oklab(linear: np.ndarray) -> np.ndarray:
+    """Return perceptually even coordinates (Ottosson 2020), lightness from 0 to 100."""
+    cones = linear @ np.transpose([[0.4122, 0.5363, 0.0514], [0.2119, 0.6807, 0.1074], [0.0883, 0.2817, 0.6300]])
+    mixed = [[0.2105, 0.7936, -0.0041], [1.9780, -2.4286, 0.4506], [0.0259, 0.7828, -0.8087]]
+    return 100 * np.cbrt(np.clip(cones, 0, None)) @ np.transpose(mixed)
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_neighboring_targets_have_colors_that_everyone_can_tell_apart(vision):
+    encoded = np.array([to_rgb(COLORS[name]) for name in TARGET_NAMES])
+    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    seen = dict(zip(TARGET_NAMES, oklab(np.clip(linear @ np.transpose(VISION[vision]), 0, 1)), strict=True))
+    pairs = [pair.split() for pair in NEIGHBORS.split(", ")] + [["tumor", name] for name in ORGAN_NAMES]
+    apart = {(one, other): np.linalg.norm(seen[one] - seen[other]) for one, other in pairs}
+    assert min(apart.values()) > 9, min(apart, key=apart.get)  # 2 is about the smallest difference that is seen
+
+
+def test_every_target_has_a_color_and_a_short_title_of_its_own():
+    assert len(set(COLORS.values())) == len(set(SHORT_TITLES.values())) == 14

@@ -1,0 +1,76 @@
+"""Values: replaced, shrunk, stored."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from flare_core.recipe import decode, encode, fingerprint, replaced
+from flare_core.systems import SYSTEMS
+from flare_core.systems.nvauto import NVAUTO
+
+
+def test_a_path_reaches_one_stage_every_stage_or_the_inference():
+    one = replaced(NVAUTO, "round1.optimization.epochs", 7)
+    assert [s.optimization.epochs for s in one.stages] == [300, 7, 300]
+    assert [s.folds for s in replaced(NVAUTO, "*.folds", 3).stages] == [3, 3, 3]
+    assert replaced(NVAUTO, "inference.window.overlap", 0.5).inference.window.overlap == 0.5
+    assert NVAUTO.inference.window.overlap == 0.0
+
+
+@pytest.mark.parametrize("where", ["round1.optimization.epoch", "round9.folds", "inference.window.overlap.x", "speed"])
+def test_a_misspelt_path_is_refused(where):
+    with pytest.raises(AttributeError, match="has no field"):
+        replaced(NVAUTO, where, 1)
+
+
+def test_unknown_profiles_stages_and_ablations_name_the_known_ones():
+    with pytest.raises(ValueError, match="smoke, mini, paper"):
+        NVAUTO.at("large")
+    with pytest.raises(KeyError, match="localizer, round1, round2"):
+        NVAUTO.stage("round3")
+    with pytest.raises(ValueError, match="partial_as_full"):
+        NVAUTO.ablated("none")
+
+
+def test_equal_values_have_equal_fingerprints_and_a_changed_number_another():
+    assert fingerprint(NVAUTO) == fingerprint(SYSTEMS["nvauto"].at("paper"))
+    assert fingerprint(NVAUTO) != fingerprint(replaced(NVAUTO, "round1.optimization.optimizer.learning_rate", 1e-4))
+
+
+@dataclass(frozen=True)
+class Part:
+    size: tuple[int, int]
+    inner: object = None
+
+
+def test_storing_gives_back_nested_parts_with_tuples():
+    value = Part((1, 2), Part((3, 4)))
+    assert decode(encode(value), [Part]) == value
+
+
+def test_only_listed_parts_with_fitting_fields_are_rebuilt():
+    with pytest.raises(ValueError, match="unknown part 'Popen'"):
+        decode({"type": "Popen", "args": ["x"]}, [Part])
+    with pytest.raises(ValueError, match="does not take"):
+        decode({"type": "Part", "length": 1}, [Part])
+    with pytest.raises(TypeError, match="cannot store"):
+        encode(Part((1, 2), object()))
+
+
+def test_the_published_numbers_of_nvauto():
+    """Tables 2 and 3 and sections 2.1 to 2.6 of the paper."""
+    stage, inference = NVAUTO.stage("round2"), NVAUTO.inference
+    assert stage.preprocessing.spacing_mm == (1, 1, 1)
+    assert (stage.preprocessing.intensity.low_hu, stage.preprocessing.intensity.high_hu) == (-250, 250)
+    assert stage.sampling.patch == (224, 224, 224) and stage.sampling.odds == ()
+    assert (stage.network.width, stage.network.blocks) == (32, (1, 2, 2, 4, 4))
+    assert stage.optimization.optimizer.learning_rate == 2e-4 and stage.optimization.optimizer.weight_decay == 1e-5
+    assert (stage.optimization.epochs, stage.optimization.batch) == (300, 8)
+    assert stage.optimization.schedule.warmup_epochs == 3
+    assert stage.folds == 5 and stage.trained_folds == (0, 1, 2, 3, 4) and stage.scheme.channels == 13
+    localizer = NVAUTO.stage("localizer")
+    assert localizer.preprocessing.spacing_mm == (4, 4, 4) and localizer.sampling.patch == (128, 128, 128)
+    assert (localizer.network.width, localizer.network.blocks) == (16, (1, 2, 2, 4))
+    assert (inference.window.window, inference.window.overlap) == ((224, 224, 224), 0.0)
+    assert inference.postprocessing[-1].minimum_voxels == 100
+    assert (NVAUTO.limits.time_s, NVAUTO.limits.memory_mib) == (15, 4096)
