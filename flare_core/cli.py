@@ -48,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_evaluate(commands)
     _add_reproduce(commands)
+    _add_retrain(commands)
     return parser
 
 
@@ -127,6 +128,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--fold", action="append", type=int, default=[], help="only this fold (may be repeated)")
     parser.add_argument("--ablation", help="a named variation of the system (see `flare systems NAME`)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, help="folds trained at the same time (default 1)")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--resume", action="store_true", help="go on in a run folder that exists")
     parser.set_defaults(run=_train)
@@ -146,7 +148,7 @@ def _train(options: argparse.Namespace) -> int:
         if options.out.exists() and any(options.out.iterdir()) and not options.resume:
             raise ValueError(f"{options.out} is not empty; add --resume to go on there, or choose another folder")
         run = Run(system, options.profile, dataset, options.out, options.seed, device)
-        print(train_system(run, options.stage, options.fold))
+        print(train_system(run, options.stage, options.fold, jobs=options.jobs))
     return DONE
 
 
@@ -252,6 +254,21 @@ def _reproduce(options: argparse.Namespace) -> int:
     given = parse_parameters(options.parameter)
     outcomes = reproduce(Batch(options.profile, tuple(options.only), given, options.force))
     return SOME_FAILED if any(outcome.status == "failed" for outcome in outcomes) else DONE
+
+
+def _add_retrain(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("retrain", help="train the submissions from scratch on the embedded cohort")
+    parser.add_argument("--profile", default="mini")
+    parser.add_argument("--jobs", type=int, default=1, help="folds trained at the same time (default 1)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.set_defaults(run=_retrain)
+
+
+def _retrain(options: argparse.Namespace) -> int:
+    from flare_core.retrain import retrain
+
+    retrain(options.profile, jobs=options.jobs, seed=options.seed)
+    return DONE
 
 
 if __name__ == "__main__":

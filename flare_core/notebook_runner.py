@@ -205,6 +205,8 @@ def _small(output: Any) -> Any | None:
         output.text = output.text[:LONGEST_TEXT]
     if output.output_type not in ("display_data", "execute_result"):
         return output
+    if any(kind.startswith("application/vnd.jupyter.widget") for kind in output.data):
+        return None  # a progress bar, for example: without its state its text is only its first moment
     for kind in list(output.data):
         active = kind == "text/html" and _ACTIVE_HTML.search(output.data[kind])
         if kind not in KEPT_OUTPUTS or active:

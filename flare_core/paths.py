@@ -19,5 +19,20 @@ COHORTS = RUNS / "cohorts"
 
 
 def results_of(profile: str) -> Path:
-    """Return the folder of the committed result tables of one profile."""
-    return RESULTS / profile
+    """Return the folder of a profile's result tables; `smoke` proves that things run, its numbers are not committed."""
+    return RUNS / "smoke" / "results" if profile == "smoke" else RESULTS / profile
+
+
+def submission_of(system: str, profile: str) -> Path:
+    """Return the folder of a system's submission: shipped for `mini`, else what a run on this machine made."""
+    return WEIGHTS / system if profile == "mini" else run_of(system, profile) / "submission"
+
+
+def run_of(system: str, profile: str) -> Path:
+    """Return the folder in which a system is trained at a profile."""
+    return RUNS / profile / system
+
+
+def cohort_of(profile: str) -> Path:
+    """Return the folder of a profile's synthetic cohort."""
+    return COHORTS / profile

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from flare_core import paths
 from flare_core.recipe import PROFILES, System
-from flare_core.storage import write_file
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
     from flare_core.cases.dataset import Dataset
@@ -101,29 +101,56 @@ class Workspace:
 
     @property
     def submission(self) -> Path:
-        """The trained system: one trained here, else the one that is shipped.
+        """The trained system: the shipped one for `mini` on the embedded cohort, else the one trained here.
 
         Raises:
-            FileNotFoundError: if there is neither.
+            FileNotFoundError: if it is not there.
         """
-        trained, shipped = self.run / "submission", self._under(paths.WEIGHTS) / self.system
-        for folder in (trained, shipped):
-            if (folder / "submission.json").is_file() and (folder == trained or self.profile == "mini"):
-                return folder
-        raise FileNotFoundError(
-            f"{self.system} is not trained in the profile {self.profile}: run "
-            f"`flare train {self.system} --data DATASET --profile {self.profile} -o {self.run}` first"
-        )
+        own = self.run / "submission"
+        folder = own if self.data else self._under(paths.submission_of(self.system, self.profile))
+        if not (folder / "submission.json").is_file():
+            command = f"flare train {self.system} --data DATASET --profile {self.profile} -o {self.run}"
+            raise FileNotFoundError(
+                f"no trained {self.system} in {folder}; {'`make retrain`' if folder != own else f'`{command}`'} makes it"
+            )
+        return folder
 
     def teacher(self, stage: str) -> Path:
-        """The submission folder of a stage that taught another one by pseudo-labels."""
-        return self.submission / "teachers" / stage
+        """The submission folder of a stage that taught another one by pseudo-labels.
+
+        Raises:
+            FileNotFoundError: if the submission came without it.
+        """
+        folder = self.submission / "teachers" / stage
+        if not folder.is_dir():
+            raise FileNotFoundError(f"the teacher {stage} is not in {folder.parent}; `save_teachers` puts it there")
+        return folder
+
+    def history(self) -> pd.DataFrame:
+        """Return the learning curves of the system's trainings: a row an epoch, with `stage` and `fold`.
+
+        Committed with the results for the embedded cohort, else read from the run.
+
+        Raises:
+            FileNotFoundError: if there are none.
+        """
+        import pandas as pd
+
+        kept = self.results / "history.csv"
+        if kept.is_file():
+            table = pd.read_csv(kept)
+            return table[(table["system"] == self.system) & (table["variant"] == "as_published")]
+        files = sorted(self.run.glob("*/fold*/history.csv"))
+        if not files:
+            raise FileNotFoundError(f"no learning curves in {kept} or under {self.run}; train the system first")
+        names = [(file.parent.parent.name.rpartition("-")[0], file.parent.name.removeprefix("fold")) for file in files]
+        tables = [pd.read_csv(f).assign(stage=stage, fold=fold) for f, (stage, fold) in zip(files, names, strict=True)]
+        return pd.concat(tables, ignore_index=True)
 
     @property
     def results(self) -> Path:
         """Where result tables go: with the committed ones for the embedded cohort, except from `smoke`."""
-        is_kept = not self.data and self.profile != "smoke"
-        return self._under(paths.results_of(self.profile)) if is_kept else self.folder / "results"
+        return self.folder / "results" if self.data else self._under(paths.results_of(self.profile))
 
     @property
     def figures(self) -> Path:
@@ -150,27 +177,28 @@ class Workspace:
 
 
 def embedded_cohort(profile: str, folder: Path = paths.COHORTS) -> Path:
-    """Return the folder of the profile's synthetic cohort, generated now if it is missing or of another generator.
+    """Return the folder of the profile's synthetic cohort, generated now if it is not there.
 
-    It takes its final name only when it is complete; a generator whose source has changed since makes it anew.
+    The folder is named after the generator's source, so that a changed generator makes a new cohort and no cohort is
+    ever changed under a training that reads it; it takes its name only when it is complete.
 
     Args:
         profile: a key of `COHORTS`.
-        folder: holds one cohort a size.
+        folder: holds the cohorts.
     """
     from flare_core.cases.cohort import write_cohort
 
     size = COHORTS[profile]
-    place, made_from = folder / size.voxels, _generator_digest()
-    stamp = place / ".made_from"
-    if stamp.is_file() and stamp.read_text() == made_from:
+    place = folder / f"{size.voxels}-{_generator_digest()[:8]}"
+    if place.is_dir():
         return place
-    fresh = folder / f".{size.voxels}.tmp-{os.getpid()}"
+    fresh = folder / f".{place.name}.tmp-{os.getpid()}"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     write_cohort(fresh, size.training, size.validation, COHORT_SEED, size.voxels, workers=cores)
-    write_file(fresh / stamp.name, made_from)
-    shutil.rmtree(place, ignore_errors=True)
-    os.replace(fresh, place)
+    try:
+        os.rename(fresh, place)
+    except OSError:  # another process was faster; its cohort has the same bytes
+        shutil.rmtree(fresh)
     return place
 
 

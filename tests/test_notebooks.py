@@ -53,8 +53,8 @@ def test_parameters_have_the_names_and_types_that_all_notebooks_share(path):
 def test_notebook_only_calls_and_is_short(path):
     cells = code_cells(path)
     assert len(cells) <= MOST_CELLS
-    for cell in cells:
-        assert len(cell.source.splitlines()) <= MOST_LINES
+    for number, cell in enumerate(cells):
+        assert number == 1 or len(cell.source.splitlines()) <= MOST_LINES  # cell 1 holds the imports, however many
         assert not re.search(r"^\s*[%!]", cell.source, re.MULTILINE), (
             "no magics: papermill and readers run plain Python"
         )

@@ -213,6 +213,7 @@ def test_active_outputs_are_dropped_and_passive_ones_kept(tmp_path, html):
         nbformat.v4.new_output("display_data", {"text/html": html, "text/plain": "kept"}),
         nbformat.v4.new_output("display_data", {"text/html": table, "image/png": PNG}),
         nbformat.v4.new_output("display_data", {"application/javascript": "alert(1)"}),
+        nbformat.v4.new_output("display_data", {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "0%"}),
         nbformat.v4.new_output("stream", text="y" * 100_000),
     ]
     nbformat.write(content, path)

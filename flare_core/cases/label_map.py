@@ -126,7 +126,8 @@ def _checked(meanings: Mapping[int, tuple[str, ...]], path: Path) -> LabelMap:
 
 def _target(name: Any, place: str, path: Path) -> str:
     """Return the target's name for a common spelling of it."""
-    plain = re.sub(r"[\s-]+", "_", expect(name, str, place, path).strip().lower())
+    bare = re.sub(r"\([^()]*\)$", "", expect(name, str, place, path).strip())  # "inferior vena cava (IVC)"
+    plain = re.sub(r"[\s-]+", "_", bare.strip().lower())
     plain = re.sub(r"our$", "or", plain).replace("oeso", "eso")  # British spellings
     plain = _ALIASES.get(plain, plain)
     if plain not in TARGET_NAMES:

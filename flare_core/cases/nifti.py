@@ -49,8 +49,8 @@ class Volume:
     """A volume in RAS+ order and where it lies.
 
     Attributes:
-        data: (X, Y, Z) array: float32 (or int16) HU of an image, uint8 target ids 0..14 of a label map. Possibly a view with
-            negative strides: torch wants `np.ascontiguousarray` first.
+        data: (X, Y, Z) array: float32 (or int16) HU of an image, uint8 target ids 0..14 of a label map. Possibly a
+            view with negative strides: torch wants `np.ascontiguousarray` first.
         geometry: the stored geometry, for writing results next to it.
         path: the file, None for an array made in memory.
         warnings: one line for each oddity that reading found, without the file's name.

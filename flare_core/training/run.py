@@ -10,7 +10,9 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import flare_core
 from flare_core.cases.case import Case
 from flare_core.cases.dataset import Dataset, Entry
 from flare_core.cases.nifti import read_labels
+from flare_core.cases.sampling import PreparedCase
 from flare_core.inference.network import TrainedNetwork, load_network
 from flare_core.inference.submission import Submission, save_submission
 from flare_core.recipe import Stage, System, encode, fingerprint
@@ -76,13 +79,14 @@ class Run:
         return [stage for stage in self.system.stages if stage.name in needed]
 
 
-def train_system(run: Run, stages: Iterable[str] = (), folds: Iterable[int] = ()) -> Path:
+def train_system(run: Run, stages: Iterable[str] = (), folds: Iterable[int] = (), *, jobs: int = 1) -> Path:
     """Train the stages (none named: all that the submission needs) and assemble the submission.
 
     Args:
         run: what to train and where.
         stages: names to restrict to; then nothing is assembled.
         folds: folds to restrict to; then nothing is assembled.
+        jobs: folds trained at the same time, each in its own process with its share of the cores.
     Returns:
         The submission folder, or the run folder if the training was restricted.
     Raises:
@@ -92,41 +96,72 @@ def train_system(run: Run, stages: Iterable[str] = (), folds: Iterable[int] = ()
     stages, folds = list(stages), list(folds)
     chosen = [run.system.stage(name) for name in stages] or run.needed_stages()
     for stage in chosen:
-        train_stage(run, stage, folds)
+        train_stage(run, stage, folds, jobs=jobs)
     return run.folder if stages or folds else assemble(run, run.folder / "submission")
 
 
-def train_stage(run: Run, stage: Stage, folds: Iterable[int] = ()) -> list[Path]:
+def train_stage(run: Run, stage: Stage, folds: Iterable[int] = (), *, jobs: int = 1) -> list[Path]:
     """Train the folds of one stage and return their model folders; finished ones are not repeated."""
     folder = run.stage_folder(stage)
     wanted = list(folds) or list(stage.trained_folds)
-    todo = [fold for fold in wanted if not _is_finished(folder / f"fold{fold}", stage)]
-    if not todo:
-        return [folder / f"fold{fold}" / "model" for fold in wanted]
+    todo = [fold for fold in wanted if not _is_finished(folder / f"fold{fold}")]
+    if todo:
+        write_file(folder / "run.json", json.dumps(_record(run, stage), indent=2) + "\n")
+        prepare_stage(run, stage)
+    if jobs == 1 or len(todo) < 2:
+        for fold in todo:
+            train_fold(run, stage, fold)
+    else:
+        threads = max(1, torch.get_num_threads() // jobs)
+        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+            for done in [pool.submit(train_fold, run, stage, fold, threads) for fold in todo]:
+                done.result()
+    return [folder / f"fold{fold}" / "model" for fold in wanted]
+
+
+def prepare_stage(run: Run, stage: Stage) -> dict[str, PreparedCase]:
+    """Bring the stage's cases, with pseudo-labels filled in, onto its grid (what is there is not made again)."""
     entries = stage.cases(run.dataset.training)
     if not entries:
         raise NothingToTrain(f"stage {stage.name}: no case of {run.dataset.name} qualifies ({stage.cases})")
     filled = fill_labels(run, stage) if isinstance(stage.labels, PseudoLabels) else None
+    cache = run.stage_folder(stage) / "prepared"
+    if Workers.join().rank == 0:
+        prepare_cases(stage, entries, lambda entry: _teaching_case(entry, filled), cache)
     _wait_for_first_process()
-    prepared = prepare_cases(stage, entries, lambda entry: _teaching_case(entry, filled), folder / "prepared")
-    parts = run.dataset.folds(entries, stage.folds, run.seed)
-    write_file(folder / "run.json", json.dumps(_record(run, stage), indent=2) + "\n")
-    for fold in todo:
-        held_out = {entry.id for entry in parts[fold]}
-        training = [case for name, case in prepared.items() if name not in held_out]
-        validation = [case for name, case in prepared.items() if name in held_out]
-        if not training:
-            raise NothingToTrain(
-                f"stage {stage.name}, fold {fold}: {len(prepared)} cases in {stage.folds} folds leave none to train on; "
-                "use more cases or fewer folds"
-            )
-        log.info("%s fold %d: %d training, %d validation cases", stage.name, fold, len(training), len(validation))
-        facts = _facts(run, stage) | {"fold": fold, "training_cases": [case.id for case in training]}
-        seed = int(np.random.SeedSequence([run.seed, fold]).generate_state(1)[0])
-        train(stage, training, validation, folder / f"fold{fold}", seed=seed, facts=facts, device=run.device)
-        if Workers.join().rank == 0:
-            write_file(folder / f"fold{fold}" / "finished", "")
-    return [folder / f"fold{fold}" / "model" for fold in wanted]
+    return prepare_cases(stage, entries, lambda entry: _teaching_case(entry, filled), cache)
+
+
+def train_fold(run: Run, stage: Stage, fold: int, threads: int | None = None) -> Path:
+    """Train one fold of a prepared stage and return its model folder.
+
+    Args:
+        run, stage: what to train.
+        fold: the part of the cases that validates.
+        threads: of torch in this process; None leaves them.
+    Raises:
+        NothingToTrain: if the fold leaves no case to train on.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    folder = run.stage_folder(stage)
+    prepared = prepare_stage(run, stage)
+    parts = run.dataset.folds(stage.cases(run.dataset.training), stage.folds, run.seed)
+    held_out = {entry.id for entry in parts[fold]}
+    training = [case for name, case in prepared.items() if name not in held_out]
+    validation = [case for name, case in prepared.items() if name in held_out]
+    if not training:
+        raise NothingToTrain(
+            f"stage {stage.name}, fold {fold}: {len(prepared)} cases in {stage.folds} folds leave none to train on; "
+            "use more cases or fewer folds"
+        )
+    log.info("%s fold %d: %d training, %d validation cases", stage.name, fold, len(training), len(validation))
+    facts = _facts(run, stage) | {"fold": fold, "training_cases": len(training)}
+    seed = int(np.random.SeedSequence([run.seed, fold]).generate_state(1)[0])
+    model = train(stage, training, validation, folder / f"fold{fold}", seed=seed, facts=facts, device=run.device)
+    if Workers.join().rank == 0:
+        write_file(folder / f"fold{fold}" / "finished", "")
+    return model
 
 
 def fill_labels(run: Run, stage: Stage) -> Path:
@@ -145,8 +180,6 @@ def fill_labels(run: Run, stage: Stage) -> Path:
 
 def teacher_submission(run: Run, teacher: Stage) -> Submission:
     """Return a teacher as something that predicts: its folds' ensemble on the whole volume."""
-    from dataclasses import replace
-
     networks = {teacher.name: _networks(run, teacher)}
     inference = replace(run.system.inference, localizer="", members=teacher.name, first_model_crop=False)
     return Submission(inference, networks, {"system": run.system.key})
@@ -165,21 +198,19 @@ def assemble(run: Run, folder: Path) -> Path:
 def _networks(run: Run, stage: Stage) -> list[TrainedNetwork]:
     """Load the trained folds of a stage."""
     folders = [run.stage_folder(stage) / f"fold{fold}" for fold in stage.trained_folds]
-    missing = [str(folder) for folder in folders if not _is_finished(folder, stage)]
+    missing = [str(folder) for folder in folders if not _is_finished(folder)]
     if missing:
         raise FileNotFoundError(f"stage {stage.name} is not trained: {', '.join(missing)} has no finished model")
     return [load_network(folder / "model", run.device) for folder in folders]
 
 
-def _is_finished(folder: Path, stage: Stage) -> bool:
+def _is_finished(folder: Path) -> bool:
     """Say whether a fold's training reached its last epoch."""
     return (folder / "finished").is_file() and (folder / "model" / "model.json").is_file()
 
 
 def _teaching_case(entry: Entry, filled: Path | None) -> Case:
     """Load a case with the labels that teach it."""
-    from dataclasses import replace
-
     case = entry.load()
     if filled is None:
         return case

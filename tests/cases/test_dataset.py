@@ -112,7 +112,7 @@ def test_a_release_whose_files_all_lie_in_dated_subfolders_loads(tmp_path):
 def test_an_nnunet_raw_folder_loads_with_its_own_numbers(tmp_path, version):
     add_image(tmp_path / "imagesTr/case_1_0000.nii.gz")
     add_labels(tmp_path / "labelsTr/case_1.nii.gz", v1=4, v2=3)
-    names = {"background": 0, "Spleen": 1, "IVC": 2}
+    names = {"background": 0, "Spleen": 1, "Inferior vena cava (IVC)": 2}
     labels = names if version == 2 else {str(value): name for name, value in names.items()}
     (tmp_path / "dataset.json").write_text(
         json.dumps({"channel_names": {"0": "CT"}, "labels": labels, "numTraining": 1, "file_ending": ".nii.gz"})

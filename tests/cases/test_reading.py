@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import pickle
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -291,3 +292,16 @@ def test_a_refusal_survives_the_way_back_from_a_worker_process(tmp_path):
         read_image(tmp_path / "absent.nii.gz")
     again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - our own bytes
     assert (str(again), again.path) == (str(caught.value), tmp_path / "absent.nii.gz")
+
+
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "real_ct"
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real CT lies beside the project on some machines only")
+def test_a_real_ct_and_its_labels_are_read_without_a_warning():
+    image = read_image(REAL / "imagesTr_RealCT_0001_0000.nii.gz")
+    labels = read_labels(REAL / "labelsTr_RealCT_0001.nii.gz")
+    assert (*image.warnings, *labels.warnings, *check_same_grid(image, labels)) == ()
+    judge = nib.as_closest_canonical(nib.load(image.path))
+    np.testing.assert_array_equal(image.data, np.asanyarray(judge.dataobj))
+    np.testing.assert_allclose(image.affine, judge.affine)

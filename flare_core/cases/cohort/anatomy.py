@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,22 +35,32 @@ class Body:
     @classmethod
     def draw(cls, rng: np.random.Generator, patient: Patient, fineness: int) -> Body:
         """Draw how this patient is bent and built."""
-        coarse, fine = SplineField.random(rng, 120.0, 3), SplineField.random(rng, 60.0, 3)
-        x, y, z = SplineField.knot_positions(120.0)
+        knots = x, y, z = SplineField.knot_positions(60.0)
         roll, curve = 0.03 * rng.standard_normal(), 4 * rng.standard_normal() * patient.difficulty
-        bend = coarse.coefficients * np.float32(6.5 * patient.difficulty)
-        bend[0] += (roll * y[None, :, None]).astype(np.float32) + (curve * np.sin(z / 150)[None, None, :]).astype(np.float32)
+        bend = SplineField.random(rng, 120.0, 3).on_grid(knots) * np.float32(7.0 * patient.difficulty)
+        bend += SplineField.random(rng, 60.0, 3).coefficients * np.float32(2.4 * patient.difficulty)
+        bend[0] += (roll * y[None, :, None]).astype(np.float32) + (curve * np.sin(z / 150)[None, None, :]).astype(
+            np.float32
+        )
         bend[1] -= (roll * x[:, None, None]).astype(np.float32)
-        ripple = fine.coefficients * np.float32(2.4 * patient.difficulty)
-        warp = Warp(patient.scale, (SplineField(120.0, bend), SplineField(60.0, ripple)))
-        return cls(patient, Trunk.draw(rng, patient), warp, SplineField.random(rng, 25.0), SplineField.random(rng, 9.0), fineness)
+        warp = Warp(patient.scale, SplineField(60.0, bend))
+        return cls(
+            patient,
+            Trunk.draw(rng, patient),
+            warp,
+            SplineField.random(rng, 25.0),
+            SplineField.random(rng, 9.0),
+            fineness,
+        )
 
     def space(self, axes_mm: Axes) -> Space:
         """Return the space of a grid given by its voxel centers in scanner mm."""
         x, y, z = self.warp.on_grid(axes_mm)
         wall, relative = self.trunk.cavity(x, y, z)
         dome = self.trunk.dome(x, y, z, relative)
-        return Space(axes_mm, self.warp, x, y, z, wall, dome, self.lumps.on_grid(axes_mm)[0], self.grain.on_grid(axes_mm)[0])
+        return Space(
+            axes_mm, self.warp, x, y, z, wall, dome, self.lumps.on_grid(axes_mm)[0], self.grain.on_grid(axes_mm)[0]
+        )
 
     def space_around(self, points: np.ndarray, reach_mm: float) -> Space:
         """Return a grid of its own around canonical points, about `fineness` voxels."""
@@ -60,18 +70,42 @@ class Body:
         return self.space(tuple(np.arange(a, b, step) for a, b in zip(low, high, strict=True)))
 
 
-def all_structures(rng: np.random.Generator, body: Body) -> list[Structure]:
-    """Return every structure in painting order, not yet calibrated."""
+def fit_dome(body: Body, liver: Structure, lower_edge_mm: float) -> Body:
+    """Raise or lower the diaphragm until the liver below it fills its volume down to its usual lower edge.
+
+    A large liver in a slim trunk would otherwise reach into the pelvis, and a small one in a wide trunk hang high above
+    the gut.
+
+    Args:
+        body: with the diaphragm at its mean height.
+        liver: not yet calibrated.
+        lower_edge_mm: the level of `liver` that its lower edge should have.
+    """
+    shifts = np.array([-36.0, -24.0, -12.0, 0.0, 12.0, 24.0])
+    space = body.space_around(liver.points, liver.reach_mm)
+    voxel_ml = np.prod([axis[1] - axis[0] for axis in space.axes_mm]) / 1000
+    volumes = []
+    for shift in shifts:
+        shifted = replace(space, dome=space.dome - np.float32(shift))
+        inside = replace(liver, level=lower_edge_mm).distance(shifted) < 0
+        volumes.append(0.93 * voxel_ml * np.count_nonzero(inside))  # kidney, gallbladder and vessels take their part
+    return replace(body, trunk=body.trunk.raised(float(np.interp(liver.volume_ml, volumes, shifts))))
+
+
+def build(rng: np.random.Generator, body: Body) -> tuple[Body, list[Structure]]:
+    """Return the body with its diaphragm fitted, and every structure in painting order, not yet calibrated."""
     patient = body.patient
-    lift_mm = body.trunk.dome_left_mm - 79
+    liver = organs.liver(rng, patient)
+    body = fit_dome(body, liver[0], float(rng.normal(6, 14)))
+    lift_mm = body.trunk.dome_left_mm - 78
     kidney_fat, kidneys = organs.kidneys(rng, patient)
     adrenal_fat, adrenals = organs.adrenals(rng, patient)
-    return [
-        *bowel.heart(rng, patient),
+    return body, [
+        *bowel.heart(rng, patient, lift_mm),
         *bowel.pelvic_organs(rng, patient),
         *bowel.small_bowel(rng, patient),
         *bowel.colon(rng, patient),
-        *organs.liver(rng, patient),
+        *liver,
         *organs.stomach(rng, patient, lift_mm),
         *organs.spleen(rng, patient, lift_mm),
         *kidney_fat,
@@ -82,7 +116,7 @@ def all_structures(rng: np.random.Generator, body: Body) -> list[Structure]:
         *organs.pancreas(rng, patient),
         *organs.duodenum(rng, patient),
         *organs.gallbladder(rng, patient),
-        *organs.esophagus(rng, patient),
+        *organs.esophagus(rng, patient, lift_mm),
         *vessels.great_vessels(rng, patient),
         *adrenals,
         *skeleton.spine(rng, patient),

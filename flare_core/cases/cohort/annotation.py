@@ -15,7 +15,8 @@ from flare_core.cases.labels import BY_NAME, FIVE_ORGANS, ORGAN_NAMES, TARGET_NA
 
 GROUP_SIZES = {"organs13": 250, "organs5": 1062, "tumor_only": 888, "unlabeled": 1800}
 TUMOR_CASES = 1497
-UNMARKED_SHARE = 0.2
+UNMARKED_SHARE = 0.57
+"""Of the second and third lesions of a case: the first is always marked, so about a fifth of all lesions are not."""
 
 
 def largest_remainder(total: int, weights: Sequence[float]) -> list[int]:
@@ -34,15 +35,25 @@ def largest_remainder(total: int, weights: Sequence[float]) -> list[int]:
     return shares
 
 
+def tumor_share(group: str) -> float:
+    """Return the share of a group's cases whose tumors are annotated: what tumor_only leaves of 1497 is spread evenly."""
+    spread = (TUMOR_CASES - GROUP_SIZES["tumor_only"]) / (GROUP_SIZES["organs13"] + GROUP_SIZES["organs5"])
+    return {"organs13": spread, "organs5": spread, "tumor_only": 1.0, "unlabeled": 0.0, "validation": 1.0}[group]
+
+
 def annotated_targets(group: str, with_tumor: bool) -> frozenset[str]:
     """Return the targets that the annotators of a group marked."""
-    names = {"organs13": ORGAN_NAMES, "organs5": FIVE_ORGANS, "tumor_only": (), "unlabeled": (), "validation": TARGET_NAMES}[group]
+    names = {
+        "organs13": ORGAN_NAMES,
+        "organs5": FIVE_ORGANS,
+        "tumor_only": (),
+        "unlabeled": (),
+        "validation": TARGET_NAMES,
+    }[group]
     return frozenset(names) | (frozenset({"tumor"}) if with_tumor else frozenset())
 
 
-def annotate(
-    organs: np.ndarray, lesions: np.ndarray, annotated: frozenset[str], marked: Sequence[bool]
-) -> np.ndarray:
+def annotate(organs: np.ndarray, lesions: np.ndarray, annotated: frozenset[str], marked: Sequence[bool]) -> np.ndarray:
     """Return what the label file shows.
 
     Args:

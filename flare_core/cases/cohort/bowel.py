@@ -74,14 +74,20 @@ def small_bowel(rng: np.random.Generator, patient: Patient) -> list[Structure]:
             place = place + heading / np.linalg.norm(heading) * 17
             top = high.copy()
             top[2] = 34.0 if place[0] < -35 else high[2]
-            heading = np.where((place < low) | (place > top), -np.sign(place - (low + top) / 2) * np.abs(heading) - 0.1 * heading, heading)
+            heading = np.where(
+                (place < low) | (place > top),
+                -np.sign(place - (low + top) / 2) * np.abs(heading) - 0.1 * heading,
+                heading,
+            )
             place = np.clip(place, low, top)
             nodes.append((*place, radius * np.exp(0.12 * rng.standard_normal())))
         path = smooth_path(nodes, 2)
         bounds = lambda space: soft_max(space.wall + 4, space.dome + 6, 6.0)  # noqa: E731
         round_tube = tube(path)
         field = _rough(round_tube)
-        chains.append(Structure("small bowel", "bowel_wall", field, path[:, :3], 22, bounds=bounds, fill=_chyme(rng, patient)))
+        chains.append(
+            Structure("small bowel", "bowel_wall", field, path[:, :3], 22, bounds=bounds, fill=_chyme(rng, patient))
+        )
     return chains
 
 
@@ -117,9 +123,9 @@ def pelvic_organs(rng: np.random.Generator, patient: Patient) -> list[Structure]
     ]
 
 
-def heart(rng: np.random.Generator, patient: Patient) -> list[Structure]:
+def heart(rng: np.random.Generator, patient: Patient, lift_mm: float) -> list[Structure]:
     """Return the pericardial fat and the heart on the left dome, chambers brighter than its wall when enhanced."""
-    center = np.array([-22, 48, 140]) + 5 * rng.standard_normal(3) * patient.difficulty
+    center = np.array([-22, 48, 138 + 0.8 * lift_mm]) + 5 * rng.standard_normal(3) * patient.difficulty
     frame = rotation((-0.7, 0.62, -0.35))
     radii = np.array([42, 44, 58]) * np.exp(0.06 * rng.standard_normal(3))
     whole = ellipsoid(center, radii, frame)

@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from flare_core.cases.geometry import Geometry
-from flare_core.cases.labels import ORGAN_NAMES, TARGET_NAMES, TUMOR
-from flare_core.cases.cohort.anatomy import Body, all_structures, paint_background
-from flare_core.cases.cohort.annotation import TUMOR_CASES, UNMARKED_SHARE, annotate, annotated_targets
+from flare_core.cases.cohort.anatomy import Body, build, paint_background
+from flare_core.cases.cohort.annotation import UNMARKED_SHARE, annotate, annotated_targets, tumor_share
 from flare_core.cases.cohort.enlarge import interpolate, interpolate_labels
 from flare_core.cases.cohort.patient import draw_patient
 from flare_core.cases.cohort.scanner import SOURCES, Scan, draw_scan, noise
 from flare_core.cases.cohort.structure import Canvas, Structure, calibrate
 from flare_core.cases.cohort.tumors import Tumor, draw_tumors, surroundings_hu
+from flare_core.cases.geometry import Geometry
+from flare_core.cases.labels import TARGET_NAMES
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ def generate_case(
         seed: >= 0; the same seed gives the same bytes.
         group: organs13, organs5, tumor_only, unlabeled, or validation (a mixture of all sources, completely annotated).
         profile: tiny (about 8 mm), mini (about 4 mm), full (512 x 512 x 300), or a `Profile` of your own.
-        with_tumor_labels: whether tumors are annotated; None draws it in FLARE23's proportion.
+        with_tumor_labels: whether tumors are annotated, which also means that there is at least one; None draws it in
+            FLARE23's proportion.
         difficulty: 1 is the cohort's own; 0.5 is alike and quiet, 2 varied and noisy.
         scan_changes: fields of `scanner.Scan` to replace.
     Raises:
@@ -99,22 +100,23 @@ def generate_case(
     scan = replace(draw_scan(draw[0], source, size.pixel_mm, difficulty), **scan_changes)
     patient = draw_patient(draw[1], scan.phase, difficulty)
     body = Body.draw(draw[2], patient, size.fineness)
-    structures = calibrate(all_structures(draw[3], body), body.space_around)
-    tumors = draw_tumors(draw[4], patient, structures, body.space_around, scan.noise_hu)
+    body, structures = build(draw[3], body)
+    structures = calibrate(structures, body.space_around)
+    if with_tumor_labels is None:
+        with_tumor_labels = bool(draw[6].random() < tumor_share(group))
+    least = int(with_tumor_labels and group != "validation")
+    tumors = draw_tumors(draw[4], patient, structures, body.space_around, scan, least)
     axes = scan_axes(scan, body, size)
     image, organs, lesions = _image(axes, Scene(body, structures, tumors, scan), size, draw[5])
-    if with_tumor_labels is None:
-        share = {"tumor_only": 1.0, "unlabeled": 0.0, "validation": 1.0}.get(group, (TUMOR_CASES - 888) / (250 + 1062))
-        with_tumor_labels = bool(draw[6].random() < share)
     annotated = annotated_targets(group, with_tumor_labels)
     unmarked = 0.0 if group == "validation" else UNMARKED_SHARE
-    marked = [bool(draw[6].random() >= unmarked) for _ in tumors]
+    marked = [number == 0 or bool(draw[6].random() >= unmarked) for number in range(len(tumors))]
     truth = annotate(organs, lesions, frozenset(TARGET_NAMES), [True] * len(tumors))
     shown = annotate(organs, lesions, annotated, marked)
     spacing = tuple(float(axis[1] - axis[0]) for axis in axes)
     return SyntheticCase(
         f"{group}_{seed:06d}", image, truth, shown, annotated, spacing,
-        _geometry(axes, spacing, scan), _traits(group, scan, patient, tumors, marked))  # fmt: skip
+        Geometry.from_spacing(truth.shape, spacing, [float(axis[0]) for axis in axes], scan.axes), _traits(group, scan, patient, tumors, marked))  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,21 +199,6 @@ def _sample(axes, scene: Scene) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         canvas.cover(box, distance, density)
         lesions[box][distance < 0] = number
     return canvas.image_hu, canvas.labels, lesions
-
-
-def _geometry(axes, spacing, scan: Scan) -> Geometry:
-    """Return the stored geometry, origin at the first voxel."""
-    affine = np.diag([*spacing, 1.0])
-    affine[:3, 3] = [axis[0] for axis in axes]
-    flips = np.eye(4)
-    order = [{"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}[letter] for letter in scan.axes]
-    shape = [len(axes[axis]) for axis in order]
-    flips[:3, :3] = 0
-    for stored, (axis, letter) in enumerate(zip(order, scan.axes, strict=True)):
-        is_flipped = letter in "LPI"
-        flips[axis, stored] = -1 if is_flipped else 1
-        flips[axis, 3] = len(axes[axis]) - 1 if is_flipped else 0
-    return Geometry.from_affine(shape, affine @ flips)
 
 
 def _traits(group: str, scan: Scan, patient, tumors: list[Tumor], marked: list[bool]) -> dict:

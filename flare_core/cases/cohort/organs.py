@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from flare_core.cases.cohort.patient import Patient
-from flare_core.cases.cohort.shapes import Field, blob_path, ellipsoid, rotation, smooth_path, soft_max, soft_min, tube, union
+from flare_core.cases.cohort.shapes import (
+    Field,
+    blob_path,
+    ellipsoid,
+    rotation,
+    smooth_path,
+    soft_max,
+    soft_min,
+    tube,
+)
 from flare_core.cases.cohort.space import Space
 from flare_core.cases.cohort.structure import Structure
 from flare_core.cases.cohort.vessels import hepatic_vessels
@@ -51,7 +60,11 @@ def liver(rng: np.random.Generator, patient: Patient) -> list[Structure]:
         return parenchyma + 1.2 * space.lumps * spread + share * (vessel - parenchyma)
 
     corners = np.array([[-95, 30, 20], [130, 60, -110], [60, 20, 125], [60, 120, 40], [80, -60, 40]])
-    cleft = ellipsoid(np.array([10, 92, 8]) + 6 * rng.standard_normal(3) * spread, (rng.uniform(1.5, 4.5), 24, 26), rotation((0.1, -0.5, 1)))
+    cleft = ellipsoid(
+        np.array([10, 92, 8]) + 6 * rng.standard_normal(3) * spread,
+        (rng.uniform(1.5, 4.5), 24, 26),
+        rotation((0.1, -0.5, 1)),
+    )
     hilum = ellipsoid(np.array([34, 60, 14]) + 4 * rng.standard_normal(3), (20, 5 + 4 * patient.visceral, 8))
     return [
         Structure("liver", "liver", visceral, corners, 25, 1, room, fill, volume_ml=patient.volumes_ml["liver"]),
@@ -63,8 +76,8 @@ def liver(rng: np.random.Generator, patient: Patient) -> list[Structure]:
 def spleen(rng: np.random.Generator, patient: Patient, lift_mm: float) -> list[Structure]:
     """Return the spleen: a lens on the inner side of the left wall, long axis along the tenth rib; the dome lifts it."""
     spread = patient.difficulty
-    center = np.array([-127, -32, 32 + 0.8 * lift_mm]) + np.array([5, 9, 8]) * rng.standard_normal(3) * spread
-    frame = rotation((0.15, 0.42 + 0.22 * rng.standard_normal() * spread, -0.8))
+    center = np.array([-126, -43, 32 + 0.8 * lift_mm]) + np.array([5, 9, 8]) * rng.standard_normal(3) * spread
+    frame = rotation((0.12, 0.34 + 0.2 * rng.standard_normal() * spread, -0.8))
     radii = np.array([34, 40, 58]) * np.exp(0.10 * rng.standard_normal(3) * spread)
     smooth = ellipsoid(center, radii, frame)
     field = lambda space: smooth(space) + 1.5 * space.lumps * spread  # noqa: E731
@@ -74,7 +87,19 @@ def spleen(rng: np.random.Generator, patient: Patient, lift_mm: float) -> list[S
     def fill(space: Space, distance: np.ndarray) -> np.ndarray:
         return density + (28 * np.sin(3 * space.grain) if mottled else 1.5 * space.lumps)
 
-    parts = [Structure("spleen", "spleen", field, center[None], 96, 3, under_dome(2.0), fill, volume_ml=patient.volumes_ml["spleen"])]
+    parts = [
+        Structure(
+            "spleen",
+            "spleen",
+            field,
+            center[None],
+            96,
+            3,
+            under_dome(2.0),
+            fill,
+            volume_ml=patient.volumes_ml["spleen"],
+        )
+    ]
     if rng.random() < 0.15:
         place = center + [28, 34, -26]
         parts.append(Structure("accessory spleen", "spleen", ellipsoid(place, (7, 7, 7)), place[None], 12))
@@ -113,7 +138,11 @@ def _kidney(rng: np.random.Generator, patient: Patient, shape, side_target_name)
     inward = np.array([-side * 0.86, 0.5, 0.0])
     hilum = base + inward * rng.uniform(12, 18)
     whole = ellipsoid(base, radii, frame)
-    sinus = ellipsoid(hilum, np.array([13, 8.5, 25]) * np.exp(0.15 * rng.standard_normal(3)), rotation((inward[1], -inward[0], 0), np.pi / 2))
+    sinus = ellipsoid(
+        hilum,
+        np.array([13, 8.5, 25]) * np.exp(0.15 * rng.standard_normal(3)),
+        rotation((inward[1], -inward[0], 0), np.pi / 2),
+    )
     pelvis = ellipsoid(hilum + inward * 6, (6 * rng.uniform(0.5, 1.5), 4, 8))
     cortex, medulla = np.float32(patient.tissues_hu["cortex"]), np.float32(patient.tissues_hu["medulla"])
 
@@ -124,7 +153,11 @@ def _kidney(rng: np.random.Generator, patient: Patient, shape, side_target_name)
         inner = np.clip((-distance - 7 - 2 * space.grain) / 3, 0, 1)
         return cortex + inner * (medulla - cortex)
 
-    parts = [Structure(name, "cortex", field, base[None], radii.max() + 14, target, None, fill, volume_ml=patient.volumes_ml[name])]
+    parts = [
+        Structure(
+            name, "cortex", field, base[None], radii.max() + 14, target, None, fill, volume_ml=patient.volumes_ml[name]
+        )
+    ]
     parts.append(Structure("renal pelvis", "urine", pelvis, hilum[None], 16))
     if rng.random() < 0.3:
         size = rng.uniform(5, 17)
@@ -146,13 +179,13 @@ def adrenals(rng: np.random.Generator, patient: Patient) -> tuple[list[Structure
         apex = apex + np.array([3, 3, 6]) * rng.standard_normal(3) * spread
         opening = rng.uniform(0.25, 0.5)
         limbs = []
-        for turn, length in ((-opening, 15), (opening, 13)):
+        for turn, length in ((-opening, 12), (opening, 10.5)):
             toward = np.array([side * (0.28 + np.sin(turn)), -np.cos(turn), 0.0])
             toward /= np.linalg.norm(toward)
             middle = apex + toward * length
             frame = np.stack([np.array([toward[1], -toward[0], 0]), toward, np.array([0.0, 0.0, 1.0])])
-            limbs.append(ellipsoid(middle, (2.3, length + 2, rng.uniform(13, 18)), frame))
-        limbs.append(ellipsoid(apex, (3.2, 7, 13)))
+            limbs.append(ellipsoid(middle, (2.4, length + 2, rng.uniform(10, 14)), frame))
+        limbs.append(ellipsoid(apex, (3.3, 6, 10)))
         field = _joined(limbs)
         middle = (apex + np.array([side * 4, -12, 0]))[None]
         fat.append(Structure("fat around adrenal", "fat", field, middle, 36, level=4.5))
@@ -190,7 +223,12 @@ def pancreas(rng: np.random.Generator, patient: Patient) -> list[Structure]:
         return density + np.clip(space.grain - 0.4, 0, 1) * lace * (fat - density)
 
     around = Structure("fat around pancreas", "fat", tube(path), path[:, :3], 24, level=5.0)
-    return [around, Structure("pancreas", "pancreas", field, path[:, :3], 26, 4, None, fill, volume_ml=patient.volumes_ml["pancreas"])]
+    return [
+        around,
+        Structure(
+            "pancreas", "pancreas", field, path[:, :3], 26, 4, None, fill, volume_ml=patient.volumes_ml["pancreas"]
+        ),
+    ]
 
 
 def gallbladder(rng: np.random.Generator, patient: Patient) -> list[Structure]:
@@ -198,7 +236,14 @@ def gallbladder(rng: np.random.Generator, patient: Patient) -> list[Structure]:
     if rng.random() < 1 / 12:
         return []
     end = np.array([76, 98, -36]) + np.array([8, 8, 12]) * rng.standard_normal(3) * patient.difficulty
-    nodes = np.array([(46, 62, -4, 4), (54, 68, -12, 8), (0.5 * (58 + end[0]), 0.5 * (70 + end[1]), 0.5 * (end[2] - 14), 12), (*end, 13)])
+    nodes = np.array(
+        [
+            (46, 62, -4, 4),
+            (54, 68, -12, 8),
+            (0.5 * (58 + end[0]), 0.5 * (70 + end[1]), 0.5 * (end[2] - 14), 12),
+            (*end, 13),
+        ]
+    )
     path = smooth_path(nodes, 2)
     bile = np.float32(patient.tissues_hu["bile"] + (rng.uniform(10, 60) if rng.random() < 0.08 else 0))
     stones = rng.random() < 0.12
@@ -207,16 +252,29 @@ def gallbladder(rng: np.random.Generator, patient: Patient) -> list[Structure]:
         content = np.where(distance > -1.5, bile + 14, bile)
         return np.where(stones & (space.grain > 1.3) & (distance < -3), np.float32(110), content)
 
-    return [Structure("gallbladder", "bile", tube(path), path[:, :3], 24, 9, None, fill, volume_ml=patient.volumes_ml["gallbladder"])]
+    return [
+        Structure(
+            "gallbladder",
+            "bile",
+            tube(path),
+            path[:, :3],
+            24,
+            9,
+            None,
+            fill,
+            volume_ml=patient.volumes_ml["gallbladder"],
+        )
+    ]
 
 
-def esophagus(rng: np.random.Generator, patient: Patient) -> list[Structure]:
+def esophagus(rng: np.random.Generator, patient: Patient, lift_mm: float) -> list[Structure]:
     """Return the esophagus, between trachea and spine, then left and forward through the hiatus to the cardia."""
     spread = patient.difficulty
     radius = 8.2 * np.exp(0.12 * rng.standard_normal() * spread)
     nodes = np.array([
         (-2, -8, 330, radius), (-2, -14, 260, radius), (0, -10, 200, radius), (-3, -2, 160, radius), (-9, 12, 128, radius),
         (-17, 28, 102, 1.05 * radius), (-27, 40, 84, 1.15 * radius), (-40, 46, 72, 1.2 * radius)], float)  # fmt: skip
+    nodes[4:, 2] += lift_mm * np.array([0.5, 0.75, 0.85, 0.9])
     nodes[:, :2] += rng.standard_normal((8, 2)) * 2.0 * spread
     path = smooth_path(nodes, 2)
     wall = np.float32(patient.tissues_hu["esophagus"])
@@ -265,7 +323,19 @@ def stomach(rng: np.random.Generator, patient: Patient, lift_mm: float) -> list[
     field = blob_path(path, 2.0 * spread, 0.5)
     wall_mm = rng.uniform(3.0, 6.5)
     fill = hollow_fill(rng, patient.tissues_hu["gastric_wall"], wall_mm, np.array([0, 62, 0]))
-    return [Structure("stomach", "gastric_wall", field, path[:, :3], 48, 11, under_dome(4.5), fill, volume_ml=patient.volumes_ml["stomach"])]
+    return [
+        Structure(
+            "stomach",
+            "gastric_wall",
+            field,
+            path[:, :3],
+            48,
+            11,
+            under_dome(4.5),
+            fill,
+            volume_ml=patient.volumes_ml["stomach"],
+        )
+    ]
 
 
 def duodenum(rng: np.random.Generator, patient: Patient) -> list[Structure]:
@@ -280,7 +350,12 @@ def duodenum(rng: np.random.Generator, patient: Patient) -> list[Structure]:
     fill = _duodenal_fill(rng, patient)
     around = Structure("fat around duodenum", "fat", tube(path[5:]), path[5:, :3], 18, level=2.5)
     field = blob_path(path, 1.2 * spread, 0.6)
-    return [around, Structure("duodenum", "bowel_wall", field, path[:, :3], 24, 12, None, fill, volume_ml=patient.volumes_ml["duodenum"])]
+    return [
+        around,
+        Structure(
+            "duodenum", "bowel_wall", field, path[:, :3], 24, 12, None, fill, volume_ml=patient.volumes_ml["duodenum"]
+        ),
+    ]
 
 
 def _duodenal_fill(rng: np.random.Generator, patient: Patient):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from flare_core.cases.cohort.patient import Patient
-from flare_core.cases.cohort.shapes import ellipsoid, rotation, smooth_path, soft_max, soft_min, tube, union
+from flare_core.cases.cohort.shapes import ellipsoid, rotation, smooth_path, soft_max, tube, union
 from flare_core.cases.cohort.structure import Structure
 from flare_core.cases.cohort.trunk import Trunk
 
@@ -52,7 +52,9 @@ def spine(rng: np.random.Generator, patient: Patient) -> list[Structure]:
             arch += [tube(np.array(pedicle)), tube(np.array(process)), tube(np.array(facet))]
         arch.append(tube(np.array([(0, y - 38, z - 6, 4.5), (0, tip, z - drop, 5.5)])))
         points = np.array([[-reach, tip, z - drop], [reach, y, z + 8]])
-        parts.append(Structure(f"{level} arch", "marrow", union(*arch), points, 10, fill=_bone("cortical_bone", tissues, 1.5)))
+        parts.append(
+            Structure(f"{level} arch", "marrow", union(*arch), points, 10, fill=_bone("cortical_bone", tissues, 1.5))
+        )
     parts.append(Structure("canal", "disc", tube(np.column_stack([canal, np.full(27, 8.5)])), canal, 10, fill=_canal))
     return parts
 
@@ -115,16 +117,25 @@ def pelvis(rng: np.random.Generator, patient: Patient) -> list[Structure]:
     fill = _bone("cortical_bone", patient.tissues_hu, 1.6)
     flare = rng.uniform(0.7, 1.4)
     tilt = rotation((0, 0.55, 1))
-    sacrum = union(ellipsoid((0, -30, -172), (48, 17, 40), tilt), ellipsoid((0, -62, -225), (24, 10, 34), rotation((0, -0.1, 1))))
+    sacrum = union(
+        ellipsoid((0, -30, -172), (48, 17, 40), tilt), ellipsoid((0, -62, -225), (24, 10, 34), rotation((0, -0.1, 1)))
+    )
     parts = [Structure("sacrum", "marrow", sacrum, np.array([[0, -40, -190]]), 85, fill=fill)]
     for side in (-1, 1):
         wing = np.array([[side * 44, -55, -150], [side * 135, 45, -115], [side * 80, 10, -240]])
         parts.append(Structure("wing", "marrow", _wing(side, flare), wing, 25, fill=fill))
         hip = (side * 92, 18, -246)
-        pubis = [(side * 80, 36, -246, 13), (side * 45, 62, -256, 9), (side * 8, 62, -272, 10), (side * 45, 20, -315, 8)]
+        pubis = [
+            (side * 80, 36, -246, 13),
+            (side * 45, 62, -256, 9),
+            (side * 8, 62, -272, 10),
+            (side * 45, 20, -315, 8),
+        ]
         ischium = [(side * 84, -5, -250, 15), (side * 70, -25, -285, 13), (side * 58, -10, -315, 13)]
         points = np.array([[side * 8, -30, -320], [side * 92, 62, -230]])
-        parts.append(Structure("pubis", "marrow", union(tube(np.array(pubis)), tube(np.array(ischium))), points, 16, fill=fill))
+        parts.append(
+            Structure("pubis", "marrow", union(tube(np.array(pubis)), tube(np.array(ischium))), points, 16, fill=fill)
+        )
         cup = _cup(hip)
         parts.append(Structure("acetabulum", "marrow", cup, np.array([hip]), 38, fill=fill))
         femur = [(*hip, 23), (side * 118, 2, -268, 17), (side * 138, -8, -280, 17), (side * 136, 4, -420, 15)]
@@ -151,7 +162,10 @@ def _wing(side: int, flare: float):
 
 def _cup(hip):
     """The acetabulum around the femoral head."""
-    outer, inner = ellipsoid(hip, (36, 34, 36)), ellipsoid((hip[0] + np.sign(hip[0]) * 9, hip[1], hip[2] - 5), (30, 29, 31))
+    outer, inner = (
+        ellipsoid(hip, (36, 34, 36)),
+        ellipsoid((hip[0] + np.sign(hip[0]) * 9, hip[1], hip[2] - 5), (30, 29, 31)),
+    )
     return lambda space: soft_max(outer(space), -inner(space), 3.0)
 
 
@@ -169,7 +183,13 @@ def muscles(rng: np.random.Generator, patient: Patient) -> list[Structure]:
         iliacus = [(side * 92, 12, -125, 14), (side * 92, 22, -170, 19), (side * 82, 36, -215, 18)]
         square = [(side * 62, -40, 14, 9), (side * 72, -32, -45, 13), (side * 82, -28, -105, 14)]
         crus = [(side * 10, 22, 88, 6), (side * 19, 18, 55, 6.5), (side * 20, 16, 15, 6), (side * 14, 20, -35, 3.5)]
-        for name, nodes in (("paraspinal", back), ("psoas", psoas), ("iliacus", iliacus), ("quadratus", square), ("crus", crus)):
+        for name, nodes in (
+            ("paraspinal", back),
+            ("psoas", psoas),
+            ("iliacus", iliacus),
+            ("quadratus", square),
+            ("crus", crus),
+        ):
             path = smooth_path(nodes, 2)
             parts.append(Structure(name, "muscle", tube(path), path[:, :3], path[:, 3].max() + 6, fill=fill))
     return parts

@@ -23,16 +23,16 @@ class Warp:
 
     Attributes:
         scale: size of the patient along x, y, z relative to the canonical adult.
-        bends: displacement fields of three channels in mm, coarse to fine.
+        bend: displacement field of three channels in mm.
     """
 
     scale: np.ndarray
-    bends: tuple[SplineField, ...]
+    bend: SplineField
     _known: dict[bytes, np.ndarray] = field(default_factory=dict, repr=False)
 
     def on_grid(self, axes_mm: Axes) -> np.ndarray:
         """Return canonical coordinates, float32 of shape (3, X, Y, Z)."""
-        moved = sum(bend.on_grid(axes_mm) for bend in self.bends)
+        moved = self.bend.on_grid(axes_mm)
         for axis in range(3):
             shape = [1, 1, 1]
             shape[axis] = -1
@@ -47,7 +47,7 @@ class Warp:
         if key not in self._known:  # the same tubes are asked for at calibration and at painting
             place = goal
             for _ in range(3):
-                place = goal - sum(bend.at_points(place) for bend in self.bends)
+                place = goal - self.bend.at_points(place)
             self._known[key] = place
         return self._known[key]
 
@@ -88,9 +88,7 @@ class Space:
     def box_of_scanner_points(self, places: np.ndarray, reach_mm: float) -> Box:
         """The same for points in scanner millimeters."""
         low, high = places.min(0) - reach_mm, places.max(0) + reach_mm
-        return tuple(
-            slice(*np.searchsorted(axis, (low[i], high[i]))) for i, axis in enumerate(self.axes_mm)
-        )
+        return tuple(slice(*np.searchsorted(axis, (low[i], high[i]))) for i, axis in enumerate(self.axes_mm))
 
     def crop(self, box: Box) -> Space:
         """Return a view of one index box."""

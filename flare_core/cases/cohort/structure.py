@@ -48,7 +48,7 @@ class Structure:
     def distance(self, space: Space) -> np.ndarray:
         """Return the distance in mm outside the grown structure."""
         grown = self.field(space) - np.float32(self.level)
-        return grown if self.bounds is None else soft_max(grown, self.bounds(space), 6.0)
+        return grown if self.bounds is None else soft_max(grown, self.bounds(space), 4.0)
 
 
 def calibrate(structures: Sequence[Structure], space_around: Callable[[np.ndarray, float], Space]) -> list[Structure]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,9 +21,9 @@ def rim_distance(x, y, half_width, front, back, power: float) -> tuple[np.ndarra
     """Return the radial distance in mm outside a superellipse and the relative radius (1 on it)."""
     center, half_depth = (front + back) / 2, (front - back) / 2
     y = y - center
-    relative = (np.abs(x / half_width) ** np.float32(power) + np.abs(y / half_depth) ** np.float32(power)) ** np.float32(
-        1 / power
-    )
+    relative = (
+        np.abs(x / half_width) ** np.float32(power) + np.abs(y / half_depth) ** np.float32(power)
+    ) ** np.float32(1 / power)
     relative = np.maximum(relative, np.float32(1e-3))
     return np.sqrt(x * x + y * y) * (1 - 1 / relative), relative
 
@@ -60,7 +60,7 @@ class Trunk:
     def draw(cls, rng: np.random.Generator, patient: Patient) -> Trunk:
         """Draw the trunk of one patient."""
         spread = patient.difficulty
-        right = 91 + 12 * rng.standard_normal() * spread
+        right = 90.0  # until the liver is known: `raised`
         return cls(
             patient=patient,
             widen_mm=-4 + 12 * patient.visceral + 3 * rng.standard_normal(),
@@ -68,9 +68,19 @@ class Trunk:
             dome_right_mm=right,
             dome_left_mm=right - 12 + 5 * rng.standard_normal() * spread,
             rim_back_mm=2 + 9 * rng.standard_normal() * spread,
-            rim_front_mm=58 + 9 * rng.standard_normal() * spread,
+            rim_front_mm=54 + 8 * rng.standard_normal() * spread,
             steepness=float(rng.uniform(4.0, 7.5)),
             hips_mm=(8 if patient.is_female else 0) + 5 * rng.standard_normal(),
+        )
+
+    def raised(self, by_mm: float) -> Trunk:
+        """Return the trunk with both domes higher, their rim following in part."""
+        return replace(
+            self,
+            dome_right_mm=self.dome_right_mm + by_mm,
+            dome_left_mm=self.dome_left_mm + by_mm,
+            rim_back_mm=self.rim_back_mm + 0.3 * by_mm,
+            rim_front_mm=self.rim_front_mm + 0.6 * by_mm,
         )
 
     def _profile(self, z: np.ndarray, table: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flare_core.cases.cohort.patient import Patient
+from flare_core.cases.cohort.scanner import Scan
 from flare_core.cases.cohort.shapes import Field, ellipsoid, rotation
 from flare_core.cases.cohort.space import Space
 from flare_core.cases.cohort.structure import Structure
@@ -48,23 +49,33 @@ def draw_tumors(
     patient: Patient,
     structures: Sequence[Structure],
     space_around: Callable[[np.ndarray, float], Space],
-    noise_hu: float,
+    scan: Scan,
+    least: int,
 ) -> list[Tumor]:
-    """Draw 0 to 3 tumors (more than half of the patients have one or more).
+    """Draw `least` (0 or 1) to 3 tumors inside the scanned range; without a least number 86 of 100 patients have any.
 
     Sizes are log-normal around 10 ml, mostly 3 to 40 ml. Contrast is at least twice the noise in about 85 of 100
     lesions and 0.6 to 2 times in the rest, the hard tail.
     """
     tumors = []
-    for _ in range(int(rng.choice(4, p=[0.14, 0.46, 0.26, 0.14]))):
-        host = str(rng.choice(list(HOSTS), p=list(HOSTS.values())))
+    for _ in range(max(least, int(rng.choice(4, p=[0.14, 0.46, 0.26, 0.14])))):
+        host, center = _host_in_range(rng, structures, space_around, scan)
         volume = float(np.clip(np.exp(rng.normal(np.log(10.0), 0.75)), 1.5, 90.0))
         if host in ("pancreas", "node", "stomach"):
             volume = min(volume, 35.0)
-        center = _place(rng, host, structures, space_around)
         if center is not None:
-            tumors.append(_tumor(rng, patient, host, center, volume, noise_hu))
+            tumors.append(_tumor(rng, patient, host, center, volume, scan.noise_hu))
     return tumors
+
+
+def _host_in_range(rng, structures, space_around, scan: Scan) -> tuple[str, np.ndarray | None]:
+    """Pick a host and a center at least 10 mm inside the scanned range; gives up after 20 tries."""
+    for _ in range(20):
+        host = str(rng.choice(list(HOSTS), p=list(HOSTS.values())))
+        center = _place(rng, host, structures, space_around)
+        if center is not None and scan.lower_mm + 10 < center[2] < scan.upper_mm - 10:
+            return host, center
+    return host, None
 
 
 def _place(rng, host: str, structures: Sequence[Structure], space_around) -> np.ndarray | None:
@@ -94,7 +105,9 @@ def _tumor(rng, patient: Patient, host: str, center: np.ndarray, volume_ml: floa
         size = max(2.1 * noise_hu, rng.uniform(28, 75))
     else:
         size = noise_hu * rng.uniform(0.6, 2.0)
-    brighter = host in ("lung base", "node", "mesentery") or rng.random() < (0.35 if patient.phase == "arterial" else 0.1)
+    brighter = host in ("lung base", "node", "mesentery") or rng.random() < (
+        0.35 if patient.phase == "arterial" else 0.1
+    )
     core = -rng.uniform(15, 50) if rng.random() < 0.35 and volume_ml > 6 else 0.0
     return Tumor(
         host, center, lambda space: smooth(space) + rough * space.lumps + fine * space.grain,

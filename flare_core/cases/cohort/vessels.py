@@ -37,13 +37,22 @@ def great_vessels(rng: np.random.Generator, patient: Patient) -> list[Structure]
         (25, 40, 60, 1.15 * caval), (22, 44, 90, 1.15 * caval), (20, 52, 116, 1.2 * caval)], 2.2 * spread)  # fmt: skip
     flat = float(np.clip(0.82 + 0.14 * rng.standard_normal() * spread, 0.5, 1.05))
     paths = {"aorta": smooth_path(aorta, 3), "cava": smooth_path(cava, 3)}
-    patient.extras["paths"] = paths
     parts = _branches(rng, patient, aorta, cava)
-    parts.append(Structure("fat around cava", "fat", tube(paths["cava"][:13], flat), paths["cava"][:13, :3], 16, level=2.0))
+    parts.append(
+        Structure("fat around cava", "fat", tube(paths["cava"][:13], flat), paths["cava"][:13, :3], 16, level=2.0)
+    )
     parts.append(Structure("fat around aorta", "fat", tube(paths["aorta"]), paths["aorta"][:, :3], 20, level=2.0))
     parts.append(Structure("cava", "venous_blood", tube(paths["cava"], flat), paths["cava"][:, :3], 16, target=6))
     parts.append(
-        Structure("aorta", "arterial_blood", tube(paths["aorta"]), paths["aorta"][:, :3], 20, target=5, fill=_calcified(rng, patient))
+        Structure(
+            "aorta",
+            "arterial_blood",
+            tube(paths["aorta"]),
+            paths["aorta"][:, :3],
+            20,
+            target=5,
+            fill=_calcified(rng, patient),
+        )
     )
     return parts
 
@@ -64,8 +73,24 @@ def _branches(rng: np.random.Generator, patient: Patient, aorta: np.ndarray, cav
     split, join = aorta[-1, :3], cava[0, :3]
     arteries, veins = [], []
     for side in (-1, 1):
-        arteries.append([(*split, 6.5), (side * 26, 42, -135, 5.5), (side * 48, 34, -175, 5), (side * 72, 58, -240, 4.5), (side * 76, 66, -330, 4.5)])
-        veins.append([(*join, 8), (side * 26, 32, -140, 7), (side * 46, 24, -180, 6.5), (side * 66, 50, -240, 6), (side * 70, 58, -330, 5.5)])
+        arteries.append(
+            [
+                (*split, 6.5),
+                (side * 26, 42, -135, 5.5),
+                (side * 48, 34, -175, 5),
+                (side * 72, 58, -240, 4.5),
+                (side * 76, 66, -330, 4.5),
+            ]
+        )
+        veins.append(
+            [
+                (*join, 8),
+                (side * 26, 32, -140, 7),
+                (side * 46, 24, -180, 6.5),
+                (side * 66, 50, -240, 6),
+                (side * 70, 58, -330, 5.5),
+            ]
+        )
         arteries.append([(-9, 36, -14, 4), (side * 30, 24, -22, 3), (side * 52, 8, -26, 3)])
     veins.append([(18, 40, -18, 5), (36, 24, -28, 4.5), (54, 6, -32, 4)])
     veins.append([(16, 42, -10, 5), (-10, 52, -12, 4), (-32, 28, -14, 4.5), (-54, 6, -18, 4)])
@@ -111,4 +136,6 @@ def hepatic_vessels(rng: np.random.Generator) -> tuple[Field, np.ndarray]:
 def _small(name: str, tissue: str, trees) -> Structure:
     """Unite thin vessels into one structure."""
     paths = [smooth_path(tree, 2) for tree in trees]
-    return Structure(name, tissue, union(*(tube(path) for path in paths)), np.vstack([path[:, :3] for path in paths]), 9)
+    return Structure(
+        name, tissue, union(*(tube(path) for path in paths)), np.vstack([path[:, :3] for path in paths]), 9
+    )

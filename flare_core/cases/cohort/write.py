@@ -6,10 +6,11 @@ import json
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from math import floor
 from multiprocessing import get_context
 from pathlib import Path
 
-from flare_core.cases.cohort.annotation import GROUP_SIZES, TUMOR_CASES, largest_remainder
+from flare_core.cases.cohort.annotation import GROUP_SIZES, largest_remainder, tumor_share
 from flare_core.cases.cohort.generate import PROFILES, generate_case
 from flare_core.cases.labels import TARGETS
 from flare_core.cases.nifti import write_image, write_labels
@@ -38,8 +39,8 @@ def plan_cohort(cases: int, validation: int, seed: int) -> list[Plan]:
     """List the cases of a cohort.
 
     The j-th case of a group grows from the cohort's seed, its group and j alone, so a larger cohort begins with the
-    smaller one's cases. Tumors are annotated in 1497 of 2200 labeled cases: all of tumor_only, the rest spread evenly
-    over organs13 and organs5.
+    smaller one's cases. Tumors are annotated in 1497 of 2200 labeled cases (within one): all of tumor_only, the rest spread
+    evenly over organs13 and organs5.
 
     Args:
         cases, validation: numbers of training and validation cases, >= 0.
@@ -50,17 +51,11 @@ def plan_cohort(cases: int, validation: int, seed: int) -> list[Plan]:
     if min(cases, validation, seed) < 0:
         raise ValueError(f"expected numbers of cases and a seed >= 0, got {cases}, {validation}, {seed}")
     sizes = dict(zip(GROUP_SIZES, largest_remainder(cases, list(GROUP_SIZES.values())), strict=True))
-    labeled = cases - sizes["unlabeled"]
-    of_organs = sizes["organs13"] + sizes["organs5"]
-    wanted = largest_remainder(labeled, [TUMOR_CASES, 2200 - TUMOR_CASES])[0]
-    with_tumor = min(max(wanted - sizes["tumor_only"], 0), of_organs)
-    plans, place = [], 0
+    plans = []
     for number, (group, size) in enumerate([*sizes.items(), ("validation", validation)]):
+        share = tumor_share(group)
         for j in range(size):
-            is_marked = group in ("tumor_only", "validation")
-            if group in ("organs13", "organs5"):
-                is_marked = (place + 1) * with_tumor // of_organs > place * with_tumor // of_organs
-                place += 1
+            is_marked = floor((j + 1) * share + 0.5) > floor(j * share + 0.5)
             plans.append(Plan(f"{group}_{j + 1:05d}", (seed * 10 + number) * 100_000 + j, group, is_marked))
     return plans
 

@@ -1,0 +1,159 @@
+"""Train the submissions of a profile from scratch and write what the notebooks and the README show.
+
+Serves `make retrain` (mini) and the notebooks' smoke runs. Everything comes from the embedded cohort: trainings go to
+`runs/`, submissions to `weights/`, and tables (scores, learning curves, pseudo-label quality) to `data/results/`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from flare_core.batch import map_cases
+from flare_core.cases.cohort import write_cohort
+from flare_core.cases.dataset import Dataset
+from flare_core.cases.labels import TARGETS
+from flare_core.cases.nifti import read_labels
+from flare_core.evaluation.evaluate import evaluate_folders
+from flare_core.evaluation.flare_rules import FLARE23
+from flare_core.evaluation.metrics import dsc
+from flare_core.evaluation.tables import write_csv
+from flare_core.inference.predict import predict_files
+from flare_core.inference.submission import load_submission, submission_hash
+from flare_core.paths import cohort_of, results_of, run_of, submission_of
+from flare_core.systems import SYSTEMS
+from flare_core.training.run import Run, assemble, train_system
+from flare_core.training.selection import PseudoLabels
+
+log = logging.getLogger(__name__)
+
+AS_PUBLISHED = "as_published"
+
+
+@dataclass(frozen=True)
+class CohortSize:
+    """How many cases of which size a profile's cohort has."""
+
+    training: int
+    validation: int
+    profile: str
+
+
+COHORTS = {"smoke": CohortSize(32, 2, "tiny"), "mini": CohortSize(80, 20, "mini")}
+
+
+def provide_cohort(profile: str, seed: int = 0) -> Dataset:
+    """Return the profile's cohort, written once.
+
+    Raises:
+        ValueError: if the profile has no embedded cohort (`paper` runs on the real release).
+    """
+    if profile not in COHORTS:
+        raise ValueError(f"profile {profile!r} has no embedded cohort; name a dataset, or use {', '.join(COHORTS)}")
+    folder, size = cohort_of(profile), COHORTS[profile]
+    if not (folder / "dataset.json").is_file():
+        write_cohort(folder, size.training, size.validation, seed, size.profile)
+    return Dataset.load(folder)
+
+
+def retrain(profile: str, *, jobs: int = 1, seed: int = 0) -> None:
+    """Train, score and ship every system and its ablations at a profile; finished parts are not repeated.
+
+    Args:
+        profile: `mini` or `smoke`.
+        jobs: folds trained at the same time.
+        seed: of cohort and trainings.
+    """
+    dataset = provide_cohort(profile, seed)
+    scores, histories, quality = [], [], []
+    for key, system in SYSTEMS.items():
+        shrunk = system.at(profile)
+        variants = {AS_PUBLISHED: shrunk} | {name: shrunk.ablated(name) for name in system.ablations}
+        for variant, value in variants.items():
+            run = Run(value, profile, dataset, run_of(key, profile), seed)
+            train_system(run, jobs=jobs)
+            submission = assemble(run, run.folder / f"submission_{variant}")
+            labels = {"system": key, "variant": variant, "profile": profile, "seed": seed}
+            scores.append(score(submission, dataset, run.folder / f"predictions_{variant}").assign(**labels))
+            histories.append(learning_history(run).assign(**labels))
+            quality.append(pseudo_label_quality(run).assign(**labels))
+        ship(run_of(key, profile) / f"submission_{AS_PUBLISHED}", submission_of(key, profile))
+    out = results_of(profile)
+    write_csv(pd.concat(scores), out / "scores.csv")
+    write_csv(pd.concat(histories), out / "history.csv")
+    write_csv(pd.concat(quality), out / "pseudo_labels.csv")
+
+
+def score(submission: Path, dataset: Dataset, out: Path) -> pd.DataFrame:
+    """Predict the validation cases and return their FLARE23 scores (case, target, dsc, nsd).
+
+    Raises:
+        RuntimeError: if a case could not be predicted.
+    """
+    images = [(entry.id, entry.image) for entry in dataset.validation]
+    report = predict_files(images, out, load_submission(submission), submission_hash(submission))
+    if report.failures:
+        raise RuntimeError(f"validation cases failed: {report.failures}")
+    return evaluate_folders(out, dataset.root / "labelsVal", FLARE23).scores_table()
+
+
+def learning_history(run: Run) -> pd.DataFrame:
+    """Return the epochs of every training of a run: stage, fold, epoch, step, learning_rate, loss, dice_*, seconds."""
+    tables = []
+    for stage in run.needed_stages():
+        for fold in stage.trained_folds:
+            table = pd.read_csv(run.stage_folder(stage) / f"fold{fold}" / "history.csv")
+            tables.append(table.assign(stage=stage.name, fold=fold))
+    return pd.concat(tables)
+
+
+def pseudo_label_quality(run: Run) -> pd.DataFrame:
+    """Compare every pseudo-labeled target with the cohort's truth.
+
+    Returns:
+        Rows (stage, case, target, source, voxels, dsc); empty if the run filled nothing. A target that is absent from
+        both has DSC 1, as in FLARE's rules.
+    """
+    truths = {entry.id: entry.truth for entry in run.dataset.training if entry.truth is not None}
+    tables = []
+    for stage in run.needed_stages():
+        if not isinstance(stage.labels, PseudoLabels):
+            continue
+        folder = run.stage_folder(stage) / "pseudo_labels"
+        table = pd.read_csv(folder / "provenance.csv")
+        table = table[(table.source == "pseudo") & table.case.isin(truths)]
+        report = map_cases(
+            lambda case, folder=folder: _case_quality(folder / "labelsTr" / f"{case}.nii.gz", truths[case]),
+            [(case, case) for case in sorted(table.case.unique())],
+            title="pseudo-label quality",
+        )
+        found = [report.results[row.case][row.target] for row in table.itertuples()]
+        tables.append(table.assign(stage=stage.name, dsc=found))
+    columns = ["stage", "case", "target", "source", "voxels", "dsc"]
+    return pd.concat(tables)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def _case_quality(filled: Path, truth: Path) -> dict[str, float]:
+    """Return the DSC of every target of one case, rounded to four digits."""
+    prediction, reference = read_labels(filled).data, read_labels(truth).data
+    scores = {}
+    for target in TARGETS:
+        masks = reference == target.id, prediction == target.id
+        scores[target.name] = round(dsc(*masks), 4) if masks[0].any() or masks[1].any() else 1.0
+    return scores
+
+
+def ship(submission: Path, target: Path) -> None:
+    """Copy a submission folder to where `flare predict --model` and the notebooks take it from."""
+    if target.exists():
+        shutil.rmtree(target)
+    shutil.copytree(submission, target)
+    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    log.info("shipped %s: %.1f MB", json.dumps(target.name), size / 1e6)
+
+

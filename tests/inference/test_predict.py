@@ -1,0 +1,94 @@
+"""Prediction over files: every case ends as a complete file or with its reason."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flare_core.cases.nifti import Geometry, read_labels, write_image
+from flare_core.inference.predict import BadRequest, find_images, predict_files
+from flare_core.inference.submission import Submission
+
+
+class Threshold:
+    """Stands for a submission: liver wherever the image is above 0 HU; counts its calls."""
+
+    stages = ()
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, image_hu, spacing_mm, networks):
+        self.calls += 1
+        return (image_hu > 0).astype(np.uint8)
+
+
+@pytest.fixture
+def submission():
+    return Submission(Threshold(), {}, {})
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    """Three images in different orientations; the second file is cut short."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, axes in (("a_0000", "RAS"), ("b_0000", "LPS"), ("c", "PSR")):
+        geometry = Geometry.from_spacing((6, 7, 8), (1, 2, 3), axes=axes)
+        write_image(folder / f"{name}.nii.gz", rng.normal(0, 100, geometry.ras_shape).astype(np.float32), geometry)
+    cut = folder / "b_0000.nii.gz"
+    cut.write_bytes(cut.read_bytes()[:200])
+    return folder
+
+
+def test_ids_lose_the_channel_and_twins_missing_files_or_nothing_at_all_are_refused(images, tmp_path):
+    assert [name for name, _ in find_images([images])] == ["a", "b", "c"]
+    assert [name for name, _ in find_images([images / "c.nii.gz"])] == ["c"]
+    shutil.copy(images / "c.nii.gz", images / "c_0000.nii.gz")
+    with pytest.raises(BadRequest, match="share the case id 'c'"):
+        find_images([images])
+    with pytest.raises(BadRequest, match="no such file"):
+        find_images([tmp_path / "nowhere"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadRequest, match="no .nii"):
+        find_images([tmp_path / "empty"])
+
+
+def test_a_bad_case_is_named_and_the_others_are_done_in_their_own_geometry(images, submission, tmp_path):
+    out = tmp_path / "out"
+    report = predict_files(find_images([images]), out, submission, "m")
+    assert set(report.results) == {"a", "c"} and "cut" in report.failures["b"]
+    assert sorted(p.name for p in out.iterdir()) == [".flare", "a.nii.gz", "c.nii.gz"]
+    summary = json.loads((out / ".flare" / "summary.json").read_text())
+    assert summary["found"] == len(summary["done"]) + len(summary["failed"]) == 3
+    import nibabel
+
+    for name, source in (("a", "a_0000"), ("c", "c")):
+        image, labels = nibabel.load(images / f"{source}.nii.gz"), nibabel.load(out / f"{name}.nii.gz")
+        assert np.array_equal(labels.affine, image.affine)
+        assert np.array_equal(np.asarray(labels.dataobj) == 1, image.get_fdata() > 0)
+    assert read_labels(out / "c.nii.gz").data.shape == read_labels(out / "c.nii.gz").geometry.ras_shape
+
+
+def test_a_rerun_repeats_only_what_is_missing_or_made_otherwise(images, submission, tmp_path):
+    out, found = tmp_path / "out", find_images([images])
+    predict_files(found, out, submission, "m")
+    assert submission.inference.calls == 2
+    assert all(p.reused for p in predict_files(found, out, submission, "m").results.values())
+    (out / "a.nii.gz").unlink()
+    predict_files(found, out, submission, "m")
+    assert submission.inference.calls == 3
+    predict_files(found, out, submission, "another model")
+    assert submission.inference.calls == 5
+
+
+def test_output_folders_that_cannot_be_are_refused_before_any_case(images, submission, tmp_path):
+    with pytest.raises(BadRequest, match="folder of the input images"):
+        predict_files(find_images([images]), images, submission, "m")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadRequest, match="cannot write"):
+        predict_files(find_images([images]), tmp_path / "file", submission, "m")
+    assert submission.inference.calls == 0

@@ -1,0 +1,80 @@
+"""The command line: exit codes, and that a chain of commands works on real files."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from flare_core import cli
+from flare_core.cases.nifti import read_image, read_labels
+from flare_core.systems import SYSTEMS
+
+
+def test_systems_lists_networks_with_their_parameters(capsys):
+    assert cli.main(["systems", "--json"]) == cli.DONE
+    listed = {item["key"]: item for item in json.loads(capsys.readouterr().out)}
+    assert set(listed) == set(SYSTEMS)
+    assert {"role", "parameters"} <= set(listed["nvauto"]["networks"][0])
+    assert 87_169_524 in [network["parameters"] for network in listed["nvauto"]["networks"]]
+    assert cli.main(["systems", "nvauto", "--profile", "mini"]) == cli.DONE
+    assert "what mini changes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["systems", "nobody"],
+        ["predict", "nowhere", "-o", "out", "--model", "nowhere"],
+        ["evaluate", "nowhere", "nowhere", "-o", "scores.csv"],
+        ["evaluate", "nowhere", "nowhere", "-o", "scores.csv", "--rules", "mine"],
+        ["analyze", "nowhere", "-o", "out"],
+        ["train", "nvauto", "--data", "nowhere", "--profile", "mini", "-o", "out"],
+        ["train", "nvauto", "--data", "nowhere", "--profile", "huge", "-o", "out"],
+        ["cohort", "out", "--cases", "-1", "--seed", "0"],
+    ],
+    ids=lambda arguments: "_".join(arguments[:2]),
+)
+def test_what_cannot_start_is_refused_in_one_line_with_exit_code_two(arguments, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == cli.REFUSED
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_train_predict_and_evaluate_follow_each_other(tiny_cohort, tmp_path, capsys):
+    run, out = tmp_path / "run", tmp_path / "out"
+    train = ["train", "nvauto", "--data", str(tiny_cohort), "--profile", "smoke", "-o", str(run)]
+    assert cli.main(train) == cli.DONE
+    assert cli.main(train) == cli.REFUSED  # not without --resume
+    assert cli.main([*train, "--resume", "--jobs", "2"]) == cli.DONE
+    predict = ["predict", str(tiny_cohort / "imagesVal"), "-o", str(out), "--model", str(run / "submission")]
+    assert cli.main(predict) == cli.DONE
+    for image in (tiny_cohort / "imagesVal").iterdir():
+        name = image.name.replace("_0000.nii.gz", ".nii.gz")
+        assert np.array_equal(read_image(image).affine, read_labels(out / name).affine)
+    evaluate = ["evaluate", str(out), str(tiny_cohort / "labelsVal"), "-o", str(tmp_path / "scores.csv")]
+    assert cli.main(evaluate) == cli.DONE
+    assert list(pd.read_csv(tmp_path / "scores.csv")) == ["case", "target", "dsc", "nsd"]
+    next(out.glob("*.nii.gz")).unlink()
+    assert cli.main(evaluate) == cli.SOME_FAILED
+    capsys.readouterr()
+
+    fill = ["pseudo-label", str(run / "submission"), "--data", str(tiny_cohort), "-o", str(tmp_path / "filled")]
+    assert cli.main([*fill, "--never", "tumor"]) == cli.DONE
+    table = pd.read_csv(tmp_path / "filled" / "provenance.csv")
+    assert set(table.source) == {"real", "pseudo", "none"}
+
+
+def test_predict_names_a_bad_case_and_does_the_others(tiny_cohort, tmp_path, capsys):
+    from flare_core.cases.dataset import Dataset
+    from flare_core.training.run import Run, train_system
+
+    run = Run(SYSTEMS["nvauto"].at("smoke"), "smoke", Dataset.load(tiny_cohort), tmp_path / "run")
+    submission = train_system(run)
+    good = next((tiny_cohort / "imagesVal").iterdir())
+    bad = tmp_path / "bad.nii.gz"
+    bad.write_text("<html>")
+    arguments = ["predict", str(bad), str(good), "-o", str(tmp_path / "out"), "--model", str(submission)]
+    assert cli.main(arguments) == cli.SOME_FAILED
+    assert "bad" in capsys.readouterr().err
+    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 1
