@@ -9,13 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from flare_core.batch import map_cases
-from flare_core.cases.cohort import write_cohort
 from flare_core.cases.dataset import Dataset
 from flare_core.cases.labels import TARGETS
 from flare_core.cases.nifti import read_labels
@@ -25,29 +23,19 @@ from flare_core.evaluation.metrics import dsc
 from flare_core.evaluation.tables import write_csv
 from flare_core.inference.predict import predict_files
 from flare_core.inference.submission import load_submission, submission_hash
-from flare_core.paths import cohort_of, results_of, run_of, submission_of
+from flare_core.paths import results_of, run_of, submission_of
 from flare_core.systems import SYSTEMS
 from flare_core.training.run import Run, assemble, train_system
 from flare_core.training.selection import PseudoLabels
+from flare_core.training.teachers import save_teachers
+from flare_core.workspace import COHORTS, embedded_cohort
 
 log = logging.getLogger(__name__)
 
 AS_PUBLISHED = "as_published"
 
 
-@dataclass(frozen=True)
-class CohortSize:
-    """How many cases of which size a profile's cohort has."""
-
-    training: int
-    validation: int
-    profile: str
-
-
-COHORTS = {"smoke": CohortSize(32, 2, "tiny"), "mini": CohortSize(80, 20, "mini")}
-
-
-def provide_cohort(profile: str, seed: int = 0) -> Dataset:
+def provide_cohort(profile: str) -> Dataset:
     """Return the profile's cohort, written once.
 
     Raises:
@@ -55,10 +43,7 @@ def provide_cohort(profile: str, seed: int = 0) -> Dataset:
     """
     if profile not in COHORTS:
         raise ValueError(f"profile {profile!r} has no embedded cohort; name a dataset, or use {', '.join(COHORTS)}")
-    folder, size = cohort_of(profile), COHORTS[profile]
-    if not (folder / "dataset.json").is_file():
-        write_cohort(folder, size.training, size.validation, seed, size.profile)
-    return Dataset.load(folder)
+    return Dataset.load(embedded_cohort(profile))
 
 
 def retrain(profile: str, *, jobs: int = 1, seed: int = 0) -> None:
@@ -67,9 +52,9 @@ def retrain(profile: str, *, jobs: int = 1, seed: int = 0) -> None:
     Args:
         profile: `mini` or `smoke`.
         jobs: folds trained at the same time.
-        seed: of cohort and trainings.
+        seed: of the trainings.
     """
-    dataset = provide_cohort(profile, seed)
+    dataset = provide_cohort(profile)
     scores, histories, quality = [], [], []
     for key, system in SYSTEMS.items():
         shrunk = system.at(profile)
@@ -78,6 +63,7 @@ def retrain(profile: str, *, jobs: int = 1, seed: int = 0) -> None:
             run = Run(value, profile, dataset, run_of(key, profile), seed)
             train_system(run, jobs=jobs)
             submission = assemble(run, run.folder / f"submission_{variant}")
+            save_teachers(run, submission)
             labels = {"system": key, "variant": variant, "profile": profile, "seed": seed}
             scores.append(score(submission, dataset, run.folder / f"predictions_{variant}").assign(**labels))
             histories.append(learning_history(run).assign(**labels))

@@ -110,9 +110,8 @@ class Workspace:
         folder = own if self.data else self._under(paths.submission_of(self.system, self.profile))
         if not (folder / "submission.json").is_file():
             command = f"flare train {self.system} --data DATASET --profile {self.profile} -o {self.run}"
-            raise FileNotFoundError(
-                f"no trained {self.system} in {folder}; {'`make retrain`' if folder != own else f'`{command}`'} makes it"
-            )
+            remedy = command if folder == own else "make retrain"
+            raise FileNotFoundError(f"no trained {self.system} in {folder}; make it with `{remedy}`")
         return folder
 
     def teacher(self, stage: str) -> Path:

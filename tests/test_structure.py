@@ -26,7 +26,7 @@ STEPS = (
     {"inference", "evaluation"},
     {"training"},
     {"systems"},
-    {"notebook_runner", "report", "workspace", "pictures", "reproduce", "viewer", "cli", "__main__"},
+    {"notebook_runner", "report", "workspace", "pictures", "retrain", "reproduce", "viewer", "cli", "__main__"},
 )
 STRANGERS = ({"inference", "evaluation"},)
 LONGEST_FILE, LONGEST_FUNCTION, MOST_PARAMETERS = 330, 60, 6

@@ -1,0 +1,77 @@
+"""Write the README's result tables from the committed result files, so that no number in it is typed by hand.
+
+Serves `make retrain` and a test that compares the README with what the files say.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from flare_core.paths import ROOT, results_of
+from flare_core.storage import write_file
+from flare_core.systems import SYSTEMS
+from flare_core.systems.describe import count_parameters
+
+README = ROOT / "README.md"
+BEGIN, END = "<!-- {}: written by flare_core/readme.py -->", "<!-- end of {} -->"
+
+
+def results_block(profile: str = "mini") -> str:
+    """Return the Markdown table of every trained variant: organ and tumor means over the validation cases."""
+    summary = pd.read_csv(results_of(profile) / "summary.csv")
+    lines = [
+        "| system | variant | organ DSC | organ NSD | tumor DSC, tumor-bearing cases | tumor NSD | false tumor ml, others |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for (system, variant), rows in summary.groupby(["system", "variant"], sort=False):
+        by_row = rows.set_index("row")
+        organs, tumor, free = (by_row.loc[n] for n in ("organs", "tumor_bearing_cases", "tumor_free_cases"))
+        cells = [f"{organs.dsc:.3f}", f"{organs.nsd:.3f}", f"{tumor.dsc:.3f} ({tumor.cases:.0f})", f"{tumor.nsd:.3f}"]
+        cells.append(f"{free.false_positive_ml:.1f} ({free.cases:.0f})")
+        lines.append(f"| `{system}` | {variant.replace('_', ' ')} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def real_ct_block(profile: str = "mini") -> str:
+    """Return the sentence on the real CT."""
+    table = pd.read_csv(results_of(profile) / "real_ct.csv").set_index("target")
+    best = ", ".join(f"{name.replace('_', ' ')} {table.dsc[name]:.2f}" for name in table.dsc.sort_values()[::-1].index)
+    return f"Mean DSC over its {len(table)} labeled organs: **{table.dsc.mean():.2f}** ({best})."
+
+
+def systems_block() -> str:
+    """Return the Markdown table of the systems with the parameters of their published networks."""
+    lines = ["| key | paper | published networks |", "|---|---|---|"]
+    for key, system in SYSTEMS.items():
+        networks = ", ".join(f"{s.name} {count_parameters(system, s.name) / 1e6:.2f} M" for s in system.stages)
+        lines.append(f"| `{key}` | {system.reference} | {networks} |")
+    return "\n".join(lines)
+
+
+BLOCKS = {"results": results_block, "real CT": real_ct_block, "systems": systems_block}
+
+
+def filled(text: str) -> str:
+    """Return a README's text with every block between its marks replaced.
+
+    Raises:
+        ValueError: if a mark is missing.
+    """
+    for name, write in BLOCKS.items():
+        begin, end = BEGIN.format(name), END.format(name)
+        if text.count(begin) != 1 or text.count(end) != 1:
+            raise ValueError(f"the README needs the marks {begin} and {end} once each")
+        before, rest = text.split(begin)
+        text = f"{before}{begin}\n{write()}\n{end}{rest.split(end)[1]}"
+    return text
+
+
+def update(readme: Path = README) -> None:
+    """Rewrite the README's blocks."""
+    write_file(readme, filled(readme.read_text()))
+
+
+if __name__ == "__main__":
+    update()
