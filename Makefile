@@ -63,9 +63,9 @@ test: $(READY)
 test-all: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or not slow" $(PYTEST_OPTIONS)
 
+# The folds of a stage side by side, one core each.
 retrain: $(READY)
-	$(BIN)/flare cohort runs/cohorts/mini --cases 80 --validation 20 --seed 0 --profile mini
-	$(BIN)/flare train nvauto --data runs/cohorts/mini --profile mini -o runs/mini/nvauto
+	$(BIN)/flare retrain --profile mini --jobs 2
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb

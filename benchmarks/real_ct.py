@@ -72,7 +72,9 @@ def main() -> int:
     options = parser.parse_args()
     model = submission_of("nvauto", "mini")
     with tempfile.TemporaryDirectory() as folder:
-        report = predict_files([("real_ct", options.image)], Path(folder), load_submission(model), submission_hash(model))
+        report = predict_files(
+            [("real_ct", options.image)], Path(folder), load_submission(model), submission_hash(model)
+        )
         if report.failures:
             print(report.failures, file=sys.stderr)
             return 1

@@ -22,7 +22,7 @@ def results_block(profile: str = "mini") -> str:
     """Return the Markdown table of every trained variant: organ and tumor means over the validation cases."""
     summary = pd.read_csv(results_of(profile) / "summary.csv")
     lines = [
-        "| system | variant | organ DSC | organ NSD | tumor DSC, tumor-bearing cases | tumor NSD | false tumor ml, others |",
+        "| system | variant | organ DSC | organ NSD | tumor DSC (cases with) | tumor NSD | false tumor ml (without) |",
         "|---|---|---|---|---|---|---|",
     ]
     for (system, variant), rows in summary.groupby(["system", "variant"], sort=False):

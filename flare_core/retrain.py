@@ -17,7 +17,7 @@ from flare_core.batch import map_cases
 from flare_core.cases.dataset import Dataset
 from flare_core.cases.labels import TARGETS
 from flare_core.cases.nifti import read_labels
-from flare_core.evaluation.evaluate import evaluate_folders
+from flare_core.evaluation.evaluate import Evaluation, evaluate_folders
 from flare_core.evaluation.flare_rules import FLARE23
 from flare_core.evaluation.metrics import dsc
 from flare_core.evaluation.tables import write_csv
@@ -55,7 +55,7 @@ def retrain(profile: str, *, jobs: int = 1, seed: int = 0) -> None:
         seed: of the trainings.
     """
     dataset = provide_cohort(profile)
-    scores, histories, quality = [], [], []
+    scores, summaries, histories, quality = [], [], [], []
     for key, system in SYSTEMS.items():
         shrunk = system.at(profile)
         variants = {AS_PUBLISHED: shrunk} | {name: shrunk.ablated(name) for name in system.ablations}
@@ -65,18 +65,21 @@ def retrain(profile: str, *, jobs: int = 1, seed: int = 0) -> None:
             submission = assemble(run, run.folder / f"submission_{variant}")
             save_teachers(run, submission)
             labels = {"system": key, "variant": variant, "profile": profile, "seed": seed}
-            scores.append(score(submission, dataset, run.folder / f"predictions_{variant}").assign(**labels))
+            evaluation = score(submission, dataset, run.folder / f"predictions_{variant}")
+            scores.append(evaluation.scores_table().assign(**labels))
+            summaries.append(evaluation.summary_table().assign(**labels))
             histories.append(learning_history(run).assign(**labels))
             quality.append(pseudo_label_quality(run).assign(**labels))
         ship(run_of(key, profile) / f"submission_{AS_PUBLISHED}", submission_of(key, profile))
     out = results_of(profile)
     write_csv(pd.concat(scores), out / "scores.csv")
+    write_csv(pd.concat(summaries), out / "summary.csv")
     write_csv(pd.concat(histories), out / "history.csv")
     write_csv(pd.concat(quality), out / "pseudo_labels.csv")
 
 
-def score(submission: Path, dataset: Dataset, out: Path) -> pd.DataFrame:
-    """Predict the validation cases and return their FLARE23 scores (case, target, dsc, nsd).
+def score(submission: Path, dataset: Dataset, out: Path) -> Evaluation:
+    """Predict the validation cases and score them by FLARE23's rules.
 
     Raises:
         RuntimeError: if a case could not be predicted.
@@ -85,7 +88,7 @@ def score(submission: Path, dataset: Dataset, out: Path) -> pd.DataFrame:
     report = predict_files(images, out, load_submission(submission), submission_hash(submission))
     if report.failures:
         raise RuntimeError(f"validation cases failed: {report.failures}")
-    return evaluate_folders(out, dataset.root / "labelsVal", FLARE23).scores_table()
+    return evaluate_folders(out, dataset.root / "labelsVal", FLARE23)
 
 
 def learning_history(run: Run) -> pd.DataFrame:
@@ -141,5 +144,3 @@ def ship(submission: Path, target: Path) -> None:
     shutil.copytree(submission, target)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     log.info("shipped %s: %.1f MB", json.dumps(target.name), size / 1e6)
-
-

@@ -9,6 +9,7 @@ import pytest
 from flare_core import paths
 from flare_core.notebook_runner import declared_parameters
 from flare_core.recipe import PROFILES
+from flare_core.reproduce import Batch, reproduce
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 MOST_CELLS, MOST_LINES = 12, 14
@@ -85,3 +86,40 @@ def test_notebook_is_committed_without_results(path):
         assert cell.metadata.keys() <= {"tags"}
         if cell.cell_type == "code":
             assert cell.outputs == [] and cell.execution_count is None
+
+
+@pytest.fixture(scope="session")
+def smoke_run(tmp_path_factory):
+    """Every notebook run in the smoke profile, each with one more cell that looks for what a batch must not import."""
+    folder = tmp_path_factory.mktemp("smoke")
+    (folder / "notebooks").mkdir()
+    for path in NOTEBOOKS:
+        content = nbformat.read(path, as_version=4)
+        content.cells.append(nbformat.v4.new_code_cell("import sys\nassert 'itkwidgets' not in sys.modules"))
+        nbformat.write(content, folder / "notebooks" / path.name)
+    batch = Batch(profile="smoke", notebooks=folder / "notebooks", reports=folder / "reports", cell_timeout_s=300)
+    return folder / "reports", {outcome.name: outcome for outcome in reproduce(batch)}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
+def test_notebook_runs_in_smoke_to_small_passive_results(path, smoke_run):
+    reports, outcomes = smoke_run
+    assert (outcomes[path.stem].status, outcomes[path.stem].error) == ("done", "")
+    executed = reports / "notebooks" / f"{path.stem}.ipynb"
+    assert executed.stat().st_size < 1_500_000
+    content = nbformat.read(executed, as_version=4)
+    assert "widgets" not in content.metadata
+    outputs = [output for cell in content.cells for output in cell.get("outputs", ())]
+    kinds = {kind for output in outputs for kind in output.get("data", {})}
+    assert kinds <= {"image/png", "text/html", "text/plain"}
+    if path.stem != "03_networks":  # the one notebook that shows tables only
+        assert "image/png" in kinds
+
+
+def test_smoke_report_links_every_notebook_and_loads_nothing(smoke_run):
+    reports, _ = smoke_run
+    index = (reports / "index.html").read_text()
+    for path in NOTEBOOKS:
+        assert f"{path.stem}.html" in index
+    for page in reports.glob("*.html"):
+        assert not re.search(r"<script|<link|<iframe|@import|\ssrc=.?https?:", page.read_text())

@@ -92,7 +92,12 @@ class AxialAffine:
         # grid_sample samples a (Y, X) plane by normalized (x, y); Z is carried along as channels
         side_x, side_y = image.shape[:2]
         theta = torch.tensor(
-            [[[cos * scale_x, -sin * scale_x * side_y / side_x, 0], [sin * scale_y * side_x / side_y, cos * scale_y, 0]]],
+            [
+                [
+                    [cos * scale_x, -sin * scale_x * side_y / side_x, 0],
+                    [sin * scale_y * side_x / side_y, cos * scale_y, 0],
+                ]
+            ],
             dtype=torch.float32,
         )
         planes = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 1, 0)))[None]

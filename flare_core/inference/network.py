@@ -41,7 +41,9 @@ def pick_device(wanted: str = "auto") -> str:
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device {wanted} was asked for, but torch finds no CUDA device here; use --device cpu or auto")
+        raise ValueError(
+            f"device {wanted} was asked for, but torch finds no CUDA device here; use --device cpu or auto"
+        )
     return wanted
 
 

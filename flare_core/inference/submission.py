@@ -79,7 +79,9 @@ def load_submission(folder: Path, device: str = "cpu", exact: bool = False) -> S
         inference = decode(content["inference"], PARTS)
         members = [(item["stage"], folder / Path(item["folder"]).name) for item in content["networks"]]
     except FileNotFoundError:
-        raise BadModel(f"{folder}: no submission.json here; --model takes a submission folder such as weights/nvauto") from None
+        raise BadModel(
+            f"{folder}: no submission.json here; --model takes a submission folder such as weights/nvauto"
+        ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise BadModel(f"{folder}/submission.json cannot be used by this version: {error}") from None
     networks = {

@@ -57,7 +57,9 @@ DEPARTURES = (
 MINI = (
     Override("*.preprocessing.spacing_mm", (4, 4, 4), "the mini cohort is made at about 4 mm"),
     Override("localizer.preprocessing.spacing_mm", (8, 8, 8), "coarser than the main networks, as published"),
-    Override("*.sampling", ClassBalancedCrop((48, 48, 48), odds=((12, 3.0),)), "19 cm; tumors are rare in 80 cases"),
+    Override(
+        "*.sampling", ClassBalancedCrop((48, 48, 48), odds=((12, 8.0),)), "19 cm; 4 of 10 patches on a tumor if any"
+    ),
     Override("localizer.sampling", ClassBalancedCrop((32, 32, 32)), "26 cm"),
     Override("*.augmentation", AUGMENTATION, "short training cannot afford mirrored and strongly stretched bodies"),
     Override("*.network", SegResNet(width=8, blocks=(1, 2, 2, 4), supervised_levels=3), "1.2 M weights, four levels"),
@@ -65,8 +67,8 @@ MINI = (
     Override("*.loss", DeepSupervision(DiceFocal(focal_over="voxels")), "a sixth less time a step"),
     Override("*.optimization.optimizer.learning_rate", 5e-3, "minutes instead of a day"),
     Override("*.optimization.batch", 2, "two cores"),
-    Override("*.optimization.epochs", 40, "minutes instead of a day"),
-    Override("*.optimization.steps_per_epoch", 90, "equal steps for 4 and 35 cases"),
+    Override("*.optimization.epochs", 25, "minutes instead of a day"),
+    Override("*.optimization.steps_per_epoch", 80, "equal steps for 4 and 35 cases"),
     Override("*.optimization.gradient_clip", 1.0, "a high learning rate needs it"),
     Override("localizer.optimization.epochs", 10, "its accuracy was not essential (section 2.5)"),
     Override("*.validation", Validation(8, SlidingWindow((48, 48, 48), 0.25, "gaussian", batch=2)), "cost"),

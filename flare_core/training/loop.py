@@ -29,9 +29,8 @@ from flare_core.recipe import Stage
 from flare_core.storage import write_file
 from flare_core.training.checkpoint import load_checkpoint, save_checkpoint
 
-
 LAYOUT = torch.channels_last_3d
-"""Memory layout of weights and patches: a step of a narrow network takes 0.6 of the time of the default layout on a CPU."""
+"""Memory layout of weights and patches: on a CPU a narrow network's step takes 0.6 of the default's time."""
 
 
 class Diverged(RuntimeError):

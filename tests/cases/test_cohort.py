@@ -11,13 +11,14 @@ from flare_core.cases.cohort import generate_case, write_cohort
 from flare_core.cases.cohort.annotation import (
     annotate,
     annotated_targets,
+    draw_marks,
     largest_remainder,
     tumor_share,
 )
 from flare_core.cases.cohort.enlarge import interpolate, interpolate_labels
 from flare_core.cases.cohort.fields import SplineField
 from flare_core.cases.cohort.generate import Profile
-from flare_core.cases.cohort.patient import PHASES, VOLUMES_ML, draw_tissues
+from flare_core.cases.cohort.patient import PHASES, VOLUMES_ML, draw_patient, draw_tissues
 from flare_core.cases.cohort.scanner import SOURCES
 from flare_core.cases.cohort.write import plan_cohort
 from flare_core.cases.dataset import Dataset
@@ -192,10 +193,12 @@ def test_an_unmarked_lesion_shows_its_host_and_an_unannotated_organ_is_backgroun
 
 
 def test_about_a_fifth_of_the_lesions_is_left_unmarked():
-    plans = [generate_case(seed, "tumor_only", Profile((16, 16), 1500)).traits["tumors"] for seed in range(60)]
-    marked = [tumor["is_marked"] for tumors in plans for tumor in tumors]
-    assert all(tumors[0]["is_marked"] for tumors in plans)
-    assert 0.7 < np.mean(marked) < 0.9
+    rng = np.random.default_rng(0)
+    counts = rng.choice([1, 2, 3], size=4000, p=[0.6, 0.26, 0.14])  # as drawn for cases with at least one tumor
+    marks = [draw_marks(rng, int(count), "tumor_only") for count in counts]
+    assert 0.77 < np.mean(sum(marks, [])) < 0.83
+    assert all(of_case[0] for of_case in marks), "an annotated case shows at least one"
+    assert draw_marks(rng, 3, "validation") == [True] * 3 and draw_marks(rng, 0, "tumor_only") == []
 
 
 def test_largest_remainder_by_hand():
@@ -303,13 +306,14 @@ def test_labels_survive_interpolation_with_their_border_in_place():
 
 
 def test_difficulty_spreads_shapes_and_noise():
-    calm, wild = (
-        [generate_case(seed, "organs13", Profile((12, 12), 4000), difficulty=value) for seed in range(8)]
-        for value in (0.3, 2.0)
-    )
-    noise = [np.mean([case.traits["noise_hu"] for case in cases]) for cases in (calm, wild)]
-    livers = [np.std([case.traits["volumes_ml"]["liver"] for case in cases]) for cases in (calm, wild)]
-    assert noise[0] < noise[1] and livers[0] < livers[1]
+    calm, wild = (generate_case(1, "organs13", "tiny", difficulty=value) for value in (0.3, 2.0))
+    assert calm.traits["noise_hu"] < wild.traits["noise_hu"]
+    patients = {
+        value: [draw_patient(np.random.default_rng(seed), "portal", value) for seed in range(40)] for value in (0.3, 2.0)
+    }
+    livers = {value: np.std([person.volumes_ml["liver"] for person in people]) for value, people in patients.items()}
+    densities = {value: np.std([person.tissues_hu["spleen"] for person in people]) for value, people in patients.items()}
+    assert livers[0.3] < livers[2.0] and densities[0.3] < densities[2.0]
 
 
 def test_targets_and_volumes_name_the_same_organs():

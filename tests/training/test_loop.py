@@ -75,7 +75,9 @@ def test_without_validation_cases_the_last_epoch_is_kept(stage, cases, tmp_path)
 
 def test_an_epoch_shows_every_case_equally_often(stage, cases):
     stage = replace(stage, optimization=replace(stage.optimization, steps_per_epoch=3, batch=2))
-    shown = [case for step in range(3) for case in draw_batch(stage, cases, seed=0, epoch=0, step=step, workers=ALONE)[2]]
+    shown = [
+        case for step in range(3) for case in draw_batch(stage, cases, seed=0, epoch=0, step=step, workers=ALONE)[2]
+    ]
     assert sorted(shown) == ["c0", "c0", "c1", "c1", "c2", "c2"]
 
 

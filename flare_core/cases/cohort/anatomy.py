@@ -143,12 +143,12 @@ def paint_background(canvas: Canvas, body: Body, scan: Scan) -> None:
     lining = np.maximum(np.abs(space.wall), space.dome - 4)  # the diaphragm along the wall
     canvas.cover(whole, lining - 1.0, np.float32(tissues["muscle"]))
     chest = np.maximum(space.wall + 2, -space.dome)
-    canvas.cover(whole, chest - 2.0, np.float32(tissues["muscle"]))
+    canvas.cover(whole, chest - 1.5, np.float32(tissues["muscle"]))
     mediastinum = np.abs(space.x + 6) - (26 + 10 * np.clip((space.z - 120) / 100, 0, 1)) + 5 * space.lumps
-    lungs = np.maximum(chest + 1.0, -mediastinum)
+    lungs = np.maximum(chest + 0.5, -mediastinum)
     vessels_in_lung = np.clip((space.grain - 1.5) * 2, 0, 1) * 500
     canvas.cover(whole, lungs, np.float32(tissues["lung"]) + 18 * space.lumps + vessels_in_lung)
-    middle = np.maximum(chest + 1.0, mediastinum)
+    middle = np.maximum(chest + 0.5, mediastinum)
     canvas.cover(whole, middle, np.float32(tissues["fat"]) + 40 * np.clip(space.grain, 0, 2))
 
 
@@ -157,6 +157,7 @@ def _wall_muscle(space: Space, muscle: np.ndarray, tissues: dict[str, float], vi
     flesh, fat = np.float32(tissues["muscle"]), np.float32(tissues["fat"])
     depth = muscle / np.minimum(muscle - space.wall, -1.0)  # 0 at the outside, 1 at the cavity
     layers = np.maximum(1 - np.abs(depth - 0.36) / 0.09, 1 - np.abs(depth - 0.70) / 0.09)
+    layers = layers * np.clip((space.y + 50) / 25, 0, 1)  # the three lateral muscles do not reach the back
     seams = 1 - np.abs(space.lumps) / 0.16
     in_pelvis = np.clip((-130 - space.z) / 30, 0, 1)
     share = np.clip(np.maximum(layers * (1 - in_pelvis), seams * in_pelvis), 0, 1) * np.float32(0.35 + 0.4 * visceral)

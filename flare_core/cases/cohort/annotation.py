@@ -41,6 +41,12 @@ def tumor_share(group: str) -> float:
     return {"organs13": spread, "organs5": spread, "tumor_only": 1.0, "unlabeled": 0.0, "validation": 1.0}[group]
 
 
+def draw_marks(rng: np.random.Generator, lesions: int, group: str) -> list[bool]:
+    """Draw which lesions the annotators marked: always the first, all in validation cases, four of five in all."""
+    unmarked = 0.0 if group == "validation" else UNMARKED_SHARE
+    return [number == 0 or bool(rng.random() >= unmarked) for number in range(lesions)]
+
+
 def annotated_targets(group: str, with_tumor: bool) -> frozenset[str]:
     """Return the targets that the annotators of a group marked."""
     names = {

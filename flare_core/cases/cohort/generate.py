@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from flare_core.cases.cohort.anatomy import Body, build, paint_background
-from flare_core.cases.cohort.annotation import UNMARKED_SHARE, annotate, annotated_targets, tumor_share
+from flare_core.cases.cohort.annotation import annotate, annotated_targets, draw_marks, tumor_share
 from flare_core.cases.cohort.enlarge import interpolate, interpolate_labels
 from flare_core.cases.cohort.patient import draw_patient
 from flare_core.cases.cohort.scanner import SOURCES, Scan, draw_scan, noise
@@ -39,7 +39,7 @@ class Profile:
 SLAB_SLICES = 40
 
 PROFILES = {
-    "tiny": Profile((7.6, 8.4), 9_000),
+    "tiny": Profile((7.6, 8.4), 6_000),
     "mini": Profile((3.7, 4.3), 24_000),
     "full": Profile((0.7, 0.9), 60_000, 512, 300, 2.0),
 }
@@ -109,8 +109,7 @@ def generate_case(
     axes = scan_axes(scan, body, size)
     image, organs, lesions = _image(axes, Scene(body, structures, tumors, scan), size, draw[5])
     annotated = annotated_targets(group, with_tumor_labels)
-    unmarked = 0.0 if group == "validation" else UNMARKED_SHARE
-    marked = [number == 0 or bool(draw[6].random() >= unmarked) for number in range(len(tumors))]
+    marked = draw_marks(draw[6], len(tumors), group)
     truth = annotate(organs, lesions, frozenset(TARGET_NAMES), [True] * len(tumors))
     shown = annotate(organs, lesions, annotated, marked)
     spacing = tuple(float(axis[1] - axis[0]) for axis in axes)

@@ -46,7 +46,7 @@ def liver(rng: np.random.Generator, patient: Patient) -> list[Structure]:
         return soft_max(3 * medial, lower, 20.0)  # growing moves the lower edge thrice as far as the one at the hilum
 
     def room(space: Space) -> np.ndarray:
-        body = soft_max(space.wall + 1.5, space.dome + 3, 10.0)
+        body = soft_max(space.wall + 1.5, space.dome + 2, 8.0)
         behind = np.minimum(back_mm - space.y - 1.5 * space.x, back_mm - space.y - lean * space.x) * np.float32(0.7)
         return soft_max(soft_max(body, behind, 12.0), -(space.x + left_mm), 14.0)
 
@@ -136,14 +136,14 @@ def _kidney(rng: np.random.Generator, patient: Patient, shape, side_target_name)
     side, target, name = side_target_name
     spread = patient.difficulty
     inward = np.array([-side * 0.86, 0.5, 0.0])
-    hilum = base + inward * rng.uniform(12, 18)
+    hilum = base + inward * rng.uniform(8, 17)
     whole = ellipsoid(base, radii, frame)
     sinus = ellipsoid(
         hilum,
-        np.array([13, 8.5, 25]) * np.exp(0.15 * rng.standard_normal(3)),
+        np.array([14, 9.0, 28]) * np.exp(0.15 * rng.standard_normal(3)),
         rotation((inward[1], -inward[0], 0), np.pi / 2),
     )
-    pelvis = ellipsoid(hilum + inward * 6, (6 * rng.uniform(0.5, 1.5), 4, 8))
+    pelvis = ellipsoid(hilum + inward * 8, (6 * rng.uniform(0.5, 1.5), 4, 8))
     cortex, medulla = np.float32(patient.tissues_hu["cortex"]), np.float32(patient.tissues_hu["medulla"])
 
     def field(space: Space) -> np.ndarray:
@@ -331,7 +331,7 @@ def stomach(rng: np.random.Generator, patient: Patient, lift_mm: float) -> list[
             path[:, :3],
             48,
             11,
-            under_dome(4.5),
+            under_dome(3.0),
             fill,
             volume_ml=patient.volumes_ml["stomach"],
         )

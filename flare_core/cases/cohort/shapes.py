@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from flare_core.cases.cohort.space import Space, is_empty
+from flare_core.cases.cohort.space import Space
 
 Field = Callable[[Space], np.ndarray]
 FAR_MM = np.float32(60.0)
@@ -72,12 +72,9 @@ def tube(path: np.ndarray, flatten: float = 1.0) -> Field:
         result = np.full(space.shape, FAR_MM)
         if result.size == 0:
             return result
-        places = space.warp.to_scanner(path[:, :3])
-        for i in range(len(path) - 1):
-            box = space.box_of_scanner_points(places[i : i + 2], path[i : i + 2, 3].max() + 12.0)
-            if not is_empty(box):
-                part = _capsule(space.crop(box), path[i], path[i + 1], flatten)
-                np.minimum(result[box], part, out=result[box])
+        for i, box in space.boxes_along(path):
+            part = _capsule(space.crop(box), path[i], path[i + 1], flatten)
+            np.minimum(result[box], part, out=result[box])
         return result
 
     return field

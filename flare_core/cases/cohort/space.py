@@ -7,6 +7,7 @@ canonical coordinates and how far it lies outside the body cavity and above the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -83,12 +84,25 @@ class Space:
 
     def box_around(self, points: np.ndarray, reach_mm: float) -> Box:
         """Return the index box that holds everything within `reach_mm` of canonical points (N, 3); may be empty."""
-        return self.box_of_scanner_points(self.warp.to_scanner(points), reach_mm)
-
-    def box_of_scanner_points(self, places: np.ndarray, reach_mm: float) -> Box:
-        """The same for points in scanner millimeters."""
+        places = self.warp.to_scanner(points)
         low, high = places.min(0) - reach_mm, places.max(0) + reach_mm
         return tuple(slice(*np.searchsorted(axis, (low[i], high[i]))) for i, axis in enumerate(self.axes_mm))
+
+    def boxes_along(self, path: np.ndarray, margin_mm: float = 12.0) -> Iterator[tuple[int, Box]]:
+        """Yield the number and the index box of each piece of a tube that meets the grid.
+
+        Args:
+            path: canonical points and radii, shape (N, 4).
+            margin_mm: how far outside the tube its distance must be right.
+        """
+        places = self.warp.to_scanner(path[:, :3])
+        reach = np.maximum(path[:-1, 3], path[1:, 3])[:, None] + margin_mm
+        low = np.minimum(places[:-1], places[1:]) - reach
+        high = np.maximum(places[:-1], places[1:]) + reach
+        starts = np.stack([np.searchsorted(axis, low[:, i]) for i, axis in enumerate(self.axes_mm)], axis=1)
+        stops = np.stack([np.searchsorted(axis, high[:, i]) for i, axis in enumerate(self.axes_mm)], axis=1)
+        for i in np.flatnonzero((stops > starts).all(1)):
+            yield int(i), tuple(slice(a, b) for a, b in zip(starts[i], stops[i], strict=True))
 
     def crop(self, box: Box) -> Space:
         """Return a view of one index box."""
