@@ -6,9 +6,8 @@
 # Variables, each given as NAME=value behind the command:
 #
 #   PYTHON            the Python 3.11 that .venv is made from, when it is not found by itself
-#   PIP_OPTIONS       options for pip; they choose torch's build, for example (see docs/gpu.md)
-#                       PIP_OPTIONS="--extra-index-url https://download.pytorch.org/whl/cpu"     small, CPU only
-#                       PIP_OPTIONS="--extra-index-url https://download.pytorch.org/whl/cu130"   for NVIDIA GPUs
+#   PIP_OPTIONS       options for pip; they choose torch's build (docs/gpu.md), for example the small one without CUDA:
+#                       PIP_OPTIONS="--extra-index-url https://download.pytorch.org/whl/cpu"
 #   REPRODUCE_OPTIONS options for `flare reproduce`, such as "--only 07_evaluation" or "--force"
 #   PYTEST_OPTIONS    options for pytest, such as "-k nifti"
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from flare_core import __version__, paths
 from flare_core.notebook_runner import Outcome
+from flare_core.recipe import fingerprint
 from flare_core.storage import write_file
 
 TITLE = "FLARE, reproduced"
@@ -102,7 +103,10 @@ def shipped_networks(weights: Path = paths.WEIGHTS) -> list[dict[str, str]]:
     """List the networks that came along with the package instead of being made by this run.
 
     Args:
-        weights: folder with `<system>/<network>/model.json`; one without any gives an empty list.
+        weights: folder with `<system>/.../model.json`; one without any gives an empty list.
+    Returns:
+        One row a network: where it lies, what it was trained on, its best validation Dice, its SHA-256, and whether its
+        recipe is still the one in `systems/`.
     """
     rows = []
     for file in sorted(weights.glob("*/**/model.json")):
@@ -110,11 +114,24 @@ def shipped_networks(weights: Path = paths.WEIGHTS) -> list[dict[str, str]]:
         rows.append(
             {
                 "network": str(file.parent.relative_to(weights)),
+                "trained on": f"{model.get('dataset', '?')}, seed {model.get('run_seed', '?')}",
+                "validation Dice": f"{model['validation_dice']:.3f}" if "validation_dice" in model else "",
                 "sha256": str(model.get("sha256", ""))[:12],
-                "made by": str(model.get("run", model.get("made_by", "")))[:60],
+                "recipe": "as in this version" if _is_current(model) else "has changed since: stale",
             }
         )
     return rows
+
+
+def _is_current(model: dict[str, Any]) -> bool:
+    """Say whether the stage that a network was trained by has the same value today."""
+    from flare_core.systems import SYSTEMS
+
+    try:
+        stage = SYSTEMS[model["system"]].at(model["profile"]).stage(model["stage"])
+    except (KeyError, ValueError):
+        return False
+    return fingerprint(stage) == model["recipe"]
 
 
 def _index_body(outcomes: Sequence[Outcome], cards: list[str], tables: list[str], profile: str) -> str:

@@ -148,7 +148,7 @@ class Workspace:
 
     @property
     def results(self) -> Path:
-        """Where result tables go: with the committed ones for the embedded cohort, except from `smoke`."""
+        """Where the tables of the trainings lie: committed ones for the embedded cohort, except for `smoke`."""
         return self.folder / "results" if self.data else self._under(paths.results_of(self.profile))
 
     @property

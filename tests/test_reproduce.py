@@ -12,7 +12,9 @@ from notebook_builder import write_notebook
 
 from flare_core import report
 from flare_core.notebook_runner import BadParameter, Outcome, declared_parameters, run_notebook, strip_outputs
+from flare_core.recipe import fingerprint
 from flare_core.reproduce import Batch, parse_parameters, planned, reproduce
+from flare_core.systems.nvauto import NVAUTO
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 SHOW_PNG = f"import base64\nfrom IPython.display import Image, display\ndisplay(Image(base64.b64decode('{PNG}')))"
@@ -260,13 +262,17 @@ def test_an_empty_report_says_so(tmp_path):
     assert "No notebook has been run" in report.build([], tmp_path, "mini").read_text()
 
 
-def test_shipped_networks_are_listed_with_their_checksum(tmp_path):
-    folder = tmp_path / "nvauto" / "fold0"
-    folder.mkdir(parents=True)
-    (folder / "model.json").write_text(json.dumps({"sha256": "ab" * 32}))
-    (row,) = report.shipped_networks(tmp_path)
-    assert row["network"] == str(Path("nvauto/fold0"))
-    assert row["sha256"] == "ab" * 6
+def test_shipped_networks_say_where_they_come_from_and_whether_they_are_stale(tmp_path):
+    stage = NVAUTO.at("mini").stage("round2")
+    model = {"system": "nvauto", "profile": "mini", "stage": "round2", "dataset": "cohort", "run_seed": 0}
+    model |= {"sha256": "ab" * 32, "recipe": fingerprint(stage), "validation_dice": 0.75}
+    for name, changes in (("fold0", {}), ("fold1", {"recipe": "0" * 64}), ("fold2", {"stage": "round9"})):
+        (tmp_path / "nvauto" / name).mkdir(parents=True)
+        (tmp_path / "nvauto" / name / "model.json").write_text(json.dumps(model | changes))
+    rows = report.shipped_networks(tmp_path)
+    assert [row["network"] for row in rows] == [str(Path("nvauto") / name) for name in ("fold0", "fold1", "fold2")]
+    assert (rows[0]["sha256"], rows[0]["validation Dice"]) == ("ab" * 6, "0.750")
+    assert ["stale" in row["recipe"] for row in rows] == [False, True, True]
 
 
 def test_a_report_of_a_notebook_that_never_started_still_names_it(tmp_path):

@@ -64,7 +64,8 @@ class Run:
 
     def _identity(self, stage: Stage) -> str:
         """Return a digest of everything that decides what this stage learns."""
-        cases = [(e.id, sorted(e.annotated or ())) for e in stage.cases(self.dataset.training)]
+        entries = stage.cases(self.dataset.training)
+        cases = [(e.id, sorted(e.annotated or ()), _size(e.image), _size(e.labels)) for e in entries]
         parts: list[Any] = [PARTS_VERSION, fingerprint(stage), self.seed, self.dataset.name, cases]
         if isinstance(stage.labels, PseudoLabels):
             parts += [self._identity(self.system.stage(stage.labels.teacher)), fingerprint(self.system.inference)]
@@ -202,6 +203,11 @@ def _networks(run: Run, stage: Stage) -> list[TrainedNetwork]:
     if missing:
         raise FileNotFoundError(f"stage {stage.name} is not trained: {', '.join(missing)} has no finished model")
     return [load_network(folder / "model", run.device) for folder in folders]
+
+
+def _size(path: Path | None) -> int:
+    """Return a file's bytes: a changed case changes what a training depends on (0 for no file)."""
+    return path.stat().st_size if path is not None else 0
 
 
 def _is_finished(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The synthetic cohort: anatomy in its place, volumes of adults, FLARE23's annotation, the same bytes for the same seed."""
+"""The synthetic cohort: anatomy in place, volumes of adults, FLARE23's annotation, the same bytes for the same seed."""
 
 import filecmp
 import json
@@ -122,7 +122,9 @@ def test_tissues_take_the_hu_of_the_phase(phase):
 def test_low_contrast_and_enhancement_follow_the_textbook_on_average():
     rng = np.random.default_rng(0)
     mean = {
-        phase: {name: np.mean([draw_tissues(rng, phase, 1.0)[name] for _ in range(200)]) for name in ("liver", "spleen")}
+        phase: {
+            name: np.mean([draw_tissues(rng, phase, 1.0)[name] for _ in range(200)]) for name in ("liver", "spleen")
+        }
         for phase in PHASES
     }
     assert 45 < mean["unenhanced"]["liver"] < 60 and 40 < mean["unenhanced"]["spleen"] < 54
@@ -309,10 +311,13 @@ def test_difficulty_spreads_shapes_and_noise():
     calm, wild = (generate_case(1, "organs13", "tiny", difficulty=value) for value in (0.3, 2.0))
     assert calm.traits["noise_hu"] < wild.traits["noise_hu"]
     patients = {
-        value: [draw_patient(np.random.default_rng(seed), "portal", value) for seed in range(40)] for value in (0.3, 2.0)
+        value: [draw_patient(np.random.default_rng(seed), "portal", value) for seed in range(40)]
+        for value in (0.3, 2.0)
     }
     livers = {value: np.std([person.volumes_ml["liver"] for person in people]) for value, people in patients.items()}
-    densities = {value: np.std([person.tissues_hu["spleen"] for person in people]) for value, people in patients.items()}
+    densities = {
+        value: np.std([person.tissues_hu["spleen"] for person in people]) for value, people in patients.items()
+    }
     assert livers[0.3] < livers[2.0] and densities[0.3] < densities[2.0]
 
 

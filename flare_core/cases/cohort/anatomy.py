@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from flare_core.cases.cohort import bowel, organs, skeleton, vessels
+from flare_core.cases.cohort import bowel, foregut, kidneys, organs, skeleton, vessels
 from flare_core.cases.cohort.fields import SplineField
 from flare_core.cases.cohort.patient import Patient
 from flare_core.cases.cohort.scanner import Scan
@@ -98,35 +98,35 @@ def build(rng: np.random.Generator, body: Body) -> tuple[Body, list[Structure]]:
     liver = organs.liver(rng, patient)
     body = fit_dome(body, liver[0], float(rng.normal(6, 14)))
     lift_mm = body.trunk.dome_left_mm - 78
-    kidney_fat, kidneys = organs.kidneys(rng, patient)
-    adrenal_fat, adrenals = organs.adrenals(rng, patient)
+    kidney_fat, kidney_pair = kidneys.kidneys(rng, patient)
+    adrenal_fat, adrenal_pair = kidneys.adrenals(rng, patient)
     return body, [
         *bowel.heart(rng, patient, lift_mm),
         *bowel.pelvic_organs(rng, patient),
         *bowel.small_bowel(rng, patient),
         *bowel.colon(rng, patient),
         *liver,
-        *organs.stomach(rng, patient, lift_mm),
+        *foregut.stomach(rng, patient, lift_mm),
         *organs.spleen(rng, patient, lift_mm),
         *kidney_fat,
         *skeleton.muscles(rng, patient),
         *vessels.portal_system(rng, patient),
         *adrenal_fat,
-        *kidneys,
+        *kidney_pair,
         *organs.pancreas(rng, patient),
-        *organs.duodenum(rng, patient),
+        *foregut.duodenum(rng, patient),
         *organs.gallbladder(rng, patient),
-        *organs.esophagus(rng, patient, lift_mm),
+        *foregut.esophagus(rng, patient, lift_mm),
         *vessels.great_vessels(rng, patient),
-        *adrenals,
-        *skeleton.spine(rng, patient),
+        *adrenal_pair,
+        *skeleton.spine(patient),
         *skeleton.ribs(patient, body.trunk),
         *skeleton.pelvis(rng, patient),
     ]
 
 
 def paint_background(canvas: Canvas, body: Body, scan: Scan) -> None:
-    """Paint air, table, arms, skin, fat, wall muscles, cavity fat, lungs, mediastinum and diaphragm over the whole grid."""
+    """Paint table, arms, skin, fat, wall muscles, cavity fat, diaphragm, lungs, mediastinum over the whole grid."""
     space, tissues = canvas.space, body.patient.tissues_hu
     whole = tuple(slice(0, n) for n in space.shape)
     trunk = body.trunk
@@ -167,7 +167,7 @@ def _wall_muscle(space: Space, muscle: np.ndarray, tissues: dict[str, float], vi
 
 def _table(canvas: Canvas, whole, body: Body) -> None:
     """A curved carbon table under the back."""
-    back = -118 - body.patient.subcutaneous_mm[2]
+    back = -107 - body.patient.subcutaneous_mm[2]
     top = back + canvas.space.x**2 / 900
     canvas.cover(whole, np.abs(canvas.space.y - np.float32(top)) - 2.0, np.float32(-350))
     canvas.cover(whole, np.abs(canvas.space.y - np.float32(top) + 28) - 2.0, np.float32(-450))

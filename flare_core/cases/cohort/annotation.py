@@ -36,7 +36,7 @@ def largest_remainder(total: int, weights: Sequence[float]) -> list[int]:
 
 
 def tumor_share(group: str) -> float:
-    """Return the share of a group's cases whose tumors are annotated: what tumor_only leaves of 1497 is spread evenly."""
+    """Return the share of a group's cases whose tumors are annotated: all of tumor_only, the rest spread evenly."""
     spread = (TUMOR_CASES - GROUP_SIZES["tumor_only"]) / (GROUP_SIZES["organs13"] + GROUP_SIZES["organs5"])
     return {"organs13": spread, "organs5": spread, "tumor_only": 1.0, "unlabeled": 0.0, "validation": 1.0}[group]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from flare_core.cases.cohort.patient import Patient
-from flare_core.cases.cohort.shapes import ellipsoid, rotation, smooth_path, soft_max, tube
+from flare_core.cases.cohort.shapes import blob_path, ellipsoid, rotation, smooth_path, soft_max, tube, under_dome
 from flare_core.cases.cohort.space import Space
 from flare_core.cases.cohort.structure import Structure
 
@@ -21,10 +21,11 @@ def colon(rng: np.random.Generator, patient: Patient) -> list[Structure]:
     wide = np.exp(0.18 * rng.standard_normal() * spread)
     sag = rng.uniform(-10, 55)
     nodes = np.array([
-        (80, 48, -168, 26), (92, 36, -140, 27), (102, 26, -100, 24), (104, 30, -66, 23), (86, 66, -56, 22), (56, 104, -62 - 0.5 * sag, 22),
-        (10, 114, -60 - sag, 22), (-44, 112, -36 - 0.7 * sag, 22), (-84, 88, 6, 22), (-106, 50, 34, 22), (-112, 16, 0, 19),
-        (-108, 4, -60, 16), (-104, 8, -110, 15), (-92, 28, -155, 15), (-58, 52, -190, 15), (-20, 40, -186, 16), (2, 16, -196, 17),
-        (0, -10, -225, 20), (0, -26, -265, 19), (0, -30, -300, 12)], float)  # fmt: skip
+        (80, 48, -168, 26), (92, 36, -140, 27), (102, 26, -100, 24), (104, 30, -66, 23), (86, 66, -56, 22),
+        (56, 104, -62 - 0.5 * sag, 22), (10, 114, -60 - sag, 22), (-44, 112, -36 - 0.7 * sag, 22), (-84, 88, 6, 22),
+        (-106, 50, 34, 22), (-112, 16, 0, 19), (-108, 4, -60, 16), (-104, 8, -110, 15), (-92, 28, -155, 15),
+        (-58, 52, -190, 15), (-20, 40, -186, 16), (2, 16, -196, 17), (0, -10, -225, 20),
+        (0, -26, -265, 19), (0, -30, -300, 12)], float)  # fmt: skip
     nodes[:, :2] *= spread_by_fat(patient)
     nodes[:, :3] += rng.standard_normal((20, 3)) * 6 * spread
     nodes[:, 3] *= wide * np.exp(0.14 * rng.standard_normal(20))
@@ -35,7 +36,7 @@ def colon(rng: np.random.Generator, patient: Patient) -> list[Structure]:
     def field(space: Space) -> np.ndarray:
         return round_tube(space) + 2.8 * space.lumps + 0.8 * space.grain
 
-    bounds = lambda space: soft_max(space.wall + 3, space.dome + 4, 8.0)  # noqa: E731
+    bounds = under_dome(3.0, 4.0, 8.0)
     return [Structure("colon", "bowel_wall", field, path[:, :3], 44, bounds=bounds, fill=fill)]
 
 
@@ -82,17 +83,12 @@ def small_bowel(rng: np.random.Generator, patient: Patient) -> list[Structure]:
             place = np.clip(place, low, top)
             nodes.append((*place, radius * np.exp(0.12 * rng.standard_normal())))
         path = smooth_path(nodes, 2)
-        bounds = lambda space: soft_max(space.wall + 4, space.dome + 6, 6.0)  # noqa: E731
-        round_tube = tube(path)
-        field = _rough(round_tube)
+        bounds = under_dome(4.0, 6.0, 6.0)
+        field = blob_path(path, 0.0, 1.2)
         chains.append(
             Structure("small bowel", "bowel_wall", field, path[:, :3], 22, bounds=bounds, fill=_chyme(rng, patient))
         )
     return chains
-
-
-def _rough(field):
-    return lambda space: field(space) + np.float32(1.2) * space.grain
 
 
 def _chyme(rng: np.random.Generator, patient: Patient):
@@ -111,7 +107,7 @@ def _chyme(rng: np.random.Generator, patient: Patient):
 
 
 def pelvic_organs(rng: np.random.Generator, patient: Patient) -> list[Structure]:
-    """Return bladder, uterus or prostate, gluteal muscle seams being left to the wall."""
+    """Return the bladder, more or less full, and the uterus or prostate behind and below it."""
     fullness = rng.uniform(0.6, 1.35)
     bladder = np.array([0, 48, -240 + 12 * fullness])
     radii = np.array([42, 34, 34]) * fullness
@@ -129,7 +125,10 @@ def heart(rng: np.random.Generator, patient: Patient, lift_mm: float) -> list[St
     frame = rotation((-0.7, 0.62, -0.35))
     radii = np.array([42, 44, 58]) * np.exp(0.06 * rng.standard_normal(3))
     whole = ellipsoid(center, radii, frame)
-    bounds = lambda space: soft_max(space.wall + 3, -(space.dome - 2), 8.0)  # noqa: E731
+
+    def bounds(space: Space) -> np.ndarray:
+        return soft_max(space.wall + 3, -(space.dome - 2), 8.0)
+
     wall, blood = np.float32(patient.tissues_hu["muscle"]), np.float32(patient.tissues_hu["heart"])
     if patient.phase != "unenhanced":
         wall = 0.45 * wall + 0.55 * blood

@@ -1,6 +1,6 @@
 """Bring what was painted on a working grid to the scan's own finer grid, a few slices at a time.
 
-A full-size scan has up to 160 million voxels; anatomy is smooth at 2 mm, so it is painted there and interpolated linearly.
+A full-size scan has up to 160 million voxels; anatomy is smooth at 2 mm, so it is painted there and then interpolated.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Draw smooth random fields that are the same function of millimeters on every grid.
 
-Second step of the cohort, after `patient`: a patient's warp, the lumps of organ surfaces and the texture of bowel contents
-are cubic B-splines over random knots. A grid only decides where such a field is sampled, never what it is, so the same
-patient looks alike at 8 mm, at 4 mm and in slabs of a full-size scan.
+Second step of the cohort, after `patient`: a patient's warp, the lumps of organ surfaces and the texture of bowel
+contents are cubic B-splines over random knots. A grid only decides where such a field is sampled, never what it is, so
+the same patient looks alike at 8 mm, at 4 mm and in slabs of a full-size scan.
 
 Reference:
     Rueckert et al. 1999, Nonrigid registration using free-form deformations (the tensor-product B-spline).

@@ -113,9 +113,9 @@ def generate_case(
     truth = annotate(organs, lesions, frozenset(TARGET_NAMES), [True] * len(tumors))
     shown = annotate(organs, lesions, annotated, marked)
     spacing = tuple(float(axis[1] - axis[0]) for axis in axes)
-    return SyntheticCase(
-        f"{group}_{seed:06d}", image, truth, shown, annotated, spacing,
-        Geometry.from_spacing(truth.shape, spacing, [float(axis[0]) for axis in axes], scan.axes), _traits(group, scan, patient, tumors, marked))  # fmt: skip
+    geometry = Geometry.from_spacing(truth.shape, spacing, [float(axis[0]) for axis in axes], scan.axes)
+    traits = _traits(group, scan, patient, tumors, marked)
+    return SyntheticCase(f"{group}_{seed:06d}", image, truth, shown, annotated, spacing, geometry, traits)
 
 
 @dataclass(frozen=True, eq=False)

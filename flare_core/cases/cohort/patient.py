@@ -22,15 +22,18 @@ VOLUMES_ML = {
 }
 """Mean, standard deviation, lowest and highest volume of an adult's organs, ml.
 
-Liver: 1267 ml/m2 of body surface less 794 ml (Vauthey et al. 2002, Liver Transpl 8:233), so about 1000 to 2200 ml for 1.4
-to 2.4 m2; 594 to 2250 ml were measured in 369 Chinese adults (World J Gastroenterol 2017, 23:4968). Ours sits at the upper
-half of that, with room for the heavy.
-Spleen: 214.6 ml, 107.2 to 314.5 (Prassopoulos et al. 1997, Eur Radiol 7:246); 198 +- 88 ml (Caglar et al. 2014, Folia Morphol).
-Kidney: 177 +- 34 ml in men, 146 +- 28 in women (Kwon et al. 2008, Korean J Nephrol 27:659); 202 +- 36 and 154 +- 33 (Cheong et
-al. 2007, Clin J Am Soc Nephrol 2:38).
-Pancreas: 77.9 +- 21.7 ml, 18.8 to 139.8 (Abdom Radiol 2019, 44:958); 72.4 +- 25.8 (Saisho et al. 2007, Clin Anat 20:933).
+Liver: 1267 ml/m2 of body surface less 794 ml (Vauthey et al. 2002, Liver Transpl 8:233), so about 1000 to 2250 ml for
+    1.4 to 2.4 m2; 594 to 2250 ml were measured in 369 Chinese adults (World J Gastroenterol 2017, 23:4968). Ours lie
+    in the upper part of that, with room for the heavy.
+Spleen: 214.6 ml, 107.2 to 314.5 (Prassopoulos et al. 1997, Eur Radiol 7:246); 198 +- 88 ml (Caglar et al. 2014, Folia
+    Morphol).
+Kidney: 177 +- 34 ml in men, 146 +- 28 in women (Kwon et al. 2008, Korean J Nephrol 27:659); 202 +- 36 and 154 +- 33
+    (Cheong et al. 2007, Clin J Am Soc Nephrol 2:38).
+Pancreas: 77.9 +- 21.7 ml, 18.8 to 139.8 (Abdom Radiol 2019, 44:958); 72.4 +- 25.8 (Saisho et al. 2007, Clin Anat
+    20:933).
 Gallbladder: 24.2 +- 8.4 ml, 11.1 to 50.9, fasting (Idris et al. 2016, Niger J Basic Clin Sci 13:23).
-Adrenal glands: right 4.26 +- 0.86 ml, 2.59 to 6.56, left 4.23 +- 0.74, 2.85 to 5.83 (Wang et al. 2012, Chin Med Sci J 27:220).
+Adrenal glands: right 4.26 +- 0.86 ml, 2.59 to 6.56, left 4.23 +- 0.74, 2.85 to 5.83 (Wang et al. 2012, Chin Med Sci J
+    27:220).
 Stomach, duodenum: [ours]; what fills them decides, and patients are not scanned fasting only.
 """
 

@@ -42,17 +42,24 @@ RANGES_MM = {
 }
 
 SOURCES = {
-    "organs13": Source((0.25, 0.15, 0.5, 0.1), {"abdomen": 0.3, "abdomen and pelvis": 0.45, "below the dome": 0.15, "chest to pelvis": 0.1},
-                       (0.75, 1.25), (8, 18), 0.05, ("LPS", "RAS")),
-    "organs5": Source((0.2, 0.3, 0.4, 0.1), {"abdomen": 0.5, "upper abdomen": 0.15, "abdomen and pelvis": 0.25, "below the dome": 0.1},
-                      (0.75, 1.5), (8, 22), 0.1, ("LPS", "PSR", "IPL")),
-    "tumor_only": Source((0.15, 0.15, 0.6, 0.1), {"abdomen and pelvis": 0.4, "chest to pelvis": 0.35, "chest and abdomen": 0.25},
-                         (1.0, 1.6), (10, 24), 0.03, ("LPS", "LAS")),
-    "unlabeled": Source((0.3, 0.15, 0.45, 0.1), {"abdomen": 0.25, "upper abdomen": 0.1, "abdomen and pelvis": 0.35,
-                        "below the dome": 0.1, "chest and abdomen": 0.1, "chest to pelvis": 0.1},
-                        (0.75, 1.6), (8, 26), 0.08, ("LPS", "RAS", "RPI", "PSR")),
+    "organs13": Source(
+        (0.25, 0.15, 0.5, 0.1),
+        {"abdomen": 0.3, "abdomen and pelvis": 0.45, "below the dome": 0.15, "chest to pelvis": 0.1},
+        (0.75, 1.25), (8, 18), 0.05, ("LPS", "RAS")),
+    "organs5": Source(
+        (0.2, 0.3, 0.4, 0.1),
+        {"abdomen": 0.5, "upper abdomen": 0.15, "abdomen and pelvis": 0.25, "below the dome": 0.1},
+        (0.75, 1.5), (8, 22), 0.1, ("LPS", "PSR", "IPL")),
+    "tumor_only": Source(
+        (0.15, 0.15, 0.6, 0.1),
+        {"abdomen and pelvis": 0.4, "chest to pelvis": 0.35, "chest and abdomen": 0.25},
+        (1.0, 1.6), (10, 24), 0.03, ("LPS", "LAS")),
+    "unlabeled": Source(
+        (0.3, 0.15, 0.45, 0.1),
+        {"abdomen": 0.25, "upper abdomen": 0.1, "abdomen and pelvis": 0.35, "below the dome": 0.1,
+         "chest and abdomen": 0.1, "chest to pelvis": 0.1},
+        (0.75, 1.6), (8, 26), 0.08, ("LPS", "RAS", "RPI", "PSR")),
 }  # fmt: skip
-GROUPS = tuple(SOURCES)
 
 
 @dataclass(frozen=True)

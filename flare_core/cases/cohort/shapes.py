@@ -1,6 +1,6 @@
 """Describe bodies by implicit functions: negative inside, about millimeters from the surface.
 
-Every function takes a `Space` (canonical coordinates of a box of voxels) and returns a float32 array of the box's shape.
+Every function takes a `Space` (canonical coordinates of a box of voxels) and returns a float32 array of its shape.
 An empty box gives an empty array.
 
 Reference:
@@ -20,7 +20,7 @@ FAR_MM = np.float32(60.0)
 
 
 def rotation(direction: tuple[float, float, float], roll: float = 0.0) -> np.ndarray:
-    """Return rows (u, v, w) of an orthonormal frame whose w points along `direction`; `roll` turns u and v (radians)."""
+    """Return rows (u, v, w) of an orthonormal frame, w along `direction`; `roll` turns u and v (radians)."""
     w = np.asarray(direction, float)
     w = w / np.linalg.norm(w)
     start = np.array([1.0, 0.0, 0.0]) if abs(w[0]) < 0.9 else np.array([0.0, 1.0, 0.0])
@@ -107,6 +107,12 @@ def soft_max(a: np.ndarray, b: np.ndarray, rounding_mm: float) -> np.ndarray:
 def soft_min(a: np.ndarray, b: np.ndarray, rounding_mm: float) -> np.ndarray:
     """Return the union of two bodies with the groove between them filled over `rounding_mm`."""
     return -soft_max(-a, -b, rounding_mm)
+
+
+def under_dome(wall_gap_mm: float, dome_gap_mm: float, rounding_mm: float) -> Field:
+    """Return the room inside the wall and below the diaphragm, less a gap to each."""
+    wall_gap, dome_gap = np.float32(wall_gap_mm), np.float32(dome_gap_mm)
+    return lambda space: soft_max(space.wall + wall_gap, space.dome + dome_gap, rounding_mm)
 
 
 def union(*fields: Field) -> Field:

@@ -30,7 +30,7 @@ def _bone(shell_hu_key: str, tissues: dict[str, float], shell_mm: float):
     return fill
 
 
-def spine(rng: np.random.Generator, patient: Patient) -> list[Structure]:
+def spine(patient: Patient) -> list[Structure]:
     """Return the vertebrae with arches and processes, the discs, the canal."""
     tissues = patient.tissues_hu
     column = np.array([(0, y, z) for z, y, *_ in VERTEBRAE.values()], float)
@@ -175,8 +175,9 @@ def muscles(rng: np.random.Generator, patient: Patient) -> list[Structure]:
     fill = _marbled(patient.tissues_hu, rng.uniform(0, 1))
     parts = []
     for side in (-1, 1):
-        back = [(side * 30, -66, 260, 20), (side * 32, -68, 140, 24), (side * 36, -58, 40, 31), (side * 38, -46, -30, 35),
-                (side * 38, -40, -90, 35), (side * 32, -48, -150, 30), (side * 20, -66, -200, 14)]  # fmt: skip
+        back = [(side * 30, -66, 260, 20), (side * 32, -68, 140, 24), (side * 36, -58, 40, 31),
+                (side * 38, -46, -30, 35), (side * 38, -40, -90, 35), (side * 32, -48, -150, 30),
+                (side * 20, -66, -200, 14)]  # fmt: skip
         psoas = [(side * 24, 6, 6, 6), (side * 34, 10, -40, 14 * bulk), (side * 44, 14, -85, 21 * bulk),
                  (side * 54, 20, -130, 24 * bulk), (side * 66, 36, -185, 21 * bulk), (side * 84, 48, -240, 17),
                  (side * 100, 30, -285, 14)]  # fmt: skip

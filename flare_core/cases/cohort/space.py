@@ -1,8 +1,9 @@
 """Place the grid of a scan in the patient: canonical coordinates, trunk wall and diaphragm at every voxel.
 
-Anatomy is written once, in canonical millimeters: x to the right, y to the front, z to the head, the origin in the middle of
-the first lumbar vertebral body. A patient is a scaled and smoothly warped copy; `Space` holds, for each voxel of a box, its
-canonical coordinates and how far it lies outside the body cavity and above the diaphragm. Shapes read nothing else.
+Anatomy is written once, in canonical millimeters: x to the right, y to the front, z to the head, the origin in the
+middle of the first lumbar vertebral body. A patient is a scaled and smoothly warped copy; `Space` holds, for each voxel
+of a box, its canonical coordinates and how far it lies outside the body cavity and above the diaphragm. Shapes read
+nothing else.
 """
 
 from __future__ import annotations

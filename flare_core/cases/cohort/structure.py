@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from flare_core.cases.cohort.shapes import Field, soft_max
-from flare_core.cases.cohort.space import Space, is_empty
+from flare_core.cases.cohort.space import Box, Space, is_empty
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +19,7 @@ class Structure:
         name: for the reader and for tumors that look for a host.
         tissue: key of the patient's HU table.
         field: implicit shape that grows with `level`.
-        points: canonical points (N, 3) that its box surrounds; None means the whole grid.
+        points: canonical points (N, 3) that its box surrounds.
         reach_mm: how far the body may reach from those points.
         target: id in the label map, 0 for what no one segments.
         bounds: implicit shape that it never leaves (the diaphragm, the wall).
@@ -31,7 +31,7 @@ class Structure:
     name: str
     tissue: str
     field: Field
-    points: np.ndarray | None = None
+    points: np.ndarray
     reach_mm: float = 20.0
     target: int = 0
     bounds: Field | None = None
@@ -39,10 +39,8 @@ class Structure:
     level: float = 0.0
     volume_ml: float | None = None
 
-    def box(self, space: Space):
+    def box(self, space: Space) -> Box:
         """Return the index box of the structure in a space."""
-        if self.points is None:
-            return tuple(slice(0, n) for n in space.shape)
         return space.box_around(self.points, self.reach_mm + max(self.level, 0))
 
     def distance(self, space: Space) -> np.ndarray:
@@ -52,19 +50,21 @@ class Structure:
 
 
 def calibrate(structures: Sequence[Structure], space_around: Callable[[np.ndarray, float], Space]) -> list[Structure]:
-    """Grow every structure with a drawn volume to that volume, less what later structures take.
+    """Grow every structure with a drawn volume to that volume, not counting what later organs and fat cover.
 
     Args:
         structures: in painting order.
         space_around: makes a space of its own, fine enough, around canonical points with a reach in mm.
     Returns:
         The structures with their levels set, in the same order.
+    Raises:
+        ValueError: if an organ finds no room at all.
     """
     grown: list[Structure] = []
     for structure in reversed(structures):
         if structure.volume_ml is not None:
             space = space_around(structure.points, structure.reach_mm)
-            above = [other for other in grown if other.points is not None and (other.target or other.tissue == "fat")]
+            above = [other for other in grown if other.target or other.tissue == "fat"]
             structure = replace(structure, level=_level(structure, space, above))
         grown.append(structure)
     return grown[::-1]

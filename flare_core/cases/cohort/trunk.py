@@ -43,7 +43,7 @@ class Trunk:
         dome_right_mm, dome_left_mm: height of the diaphragm's domes.
         rim_back_mm, rim_front_mm: height of its attachment to the wall.
         steepness: how late the dome falls toward its rim.
-        waist: hip and shoulder contrast.
+        hips_mm: how much wider the hips are than the canonical adult's.
     """
 
     patient: Patient

@@ -31,7 +31,6 @@ class Tumor:
         volume_ml: drawn size.
         contrast_hu: density minus that of its surroundings.
         core_hu: density of the core minus that of the rim; negative for necrosis, 0 for solid lesions.
-        is_marked: whether an annotator who marks tumors marked this one.
     """
 
     host: str
@@ -41,7 +40,6 @@ class Tumor:
     volume_ml: float
     contrast_hu: float
     core_hu: float
-    is_marked: bool = True
 
 
 def draw_tumors(
@@ -102,7 +100,7 @@ def _tumor(rng, patient: Patient, host: str, center: np.ndarray, volume_ml: floa
     smooth = ellipsoid(center, radii, rotation(tuple(rng.standard_normal(3))))
     rough, fine = np.float32(rng.uniform(0.3, 0.13 * radius + 0.5)), np.float32(rng.uniform(0.2, 0.9))
     if rng.random() < 0.85:
-        size = max(2.1 * noise_hu, rng.uniform(28, 75))
+        size = max(2.1 * noise_hu, rng.uniform(28, 75) / patient.difficulty**0.5)
     else:
         size = noise_hu * rng.uniform(0.6, 2.0)
     brighter = host in ("lung base", "node", "mesentery") or rng.random() < (
@@ -115,7 +113,7 @@ def _tumor(rng, patient: Patient, host: str, center: np.ndarray, volume_ml: floa
 
 
 def surroundings_hu(tumor: Tumor, patient: Patient) -> float:
-    """Return the density that the lesion's contrast counts from: its host's, or unenhanced soft tissue's outside."""
-    tissue = {"liver": "liver", "spleen": "spleen", "pancreas": "pancreas", "right_kidney": "cortex", "left_kidney": "cortex",
-              "stomach": "gastric_wall", "colon": "bowel_wall"}.get(tumor.host)  # fmt: skip
+    """Return the HU that the contrast counts from: the host's; 5 HU in fat and lung, so that nodes are soft tissue."""
+    tissue = {"liver": "liver", "spleen": "spleen", "pancreas": "pancreas", "right_kidney": "cortex",
+              "left_kidney": "cortex", "stomach": "gastric_wall", "colon": "bowel_wall"}.get(tumor.host)  # fmt: skip
     return patient.tissues_hu[tissue] if tissue else 5.0

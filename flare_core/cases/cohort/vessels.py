@@ -10,7 +10,7 @@ from flare_core.cases.cohort.structure import Structure
 
 
 def _jitter(rng: np.random.Generator, nodes, amount_mm: float) -> np.ndarray:
-    """Move nodes (N, 4) by a random walk; radii by a common factor."""
+    """Move nodes (N, 3 or 4) by a centered random walk, so that neighbors move alike."""
     nodes = np.array(nodes, float)
     walk = np.cumsum(rng.standard_normal((len(nodes), 3)), axis=0) * amount_mm * 0.5
     nodes[:, :3] += walk - walk.mean(0)
@@ -27,14 +27,16 @@ def great_vessels(rng: np.random.Generator, patient: Patient) -> list[Structure]
     width = (16.7 if patient.is_female else 19.3) / 2 * np.exp(0.10 * rng.standard_normal() * spread)
     bend = 5 * rng.standard_normal() * spread
     aorta = _jitter(rng, [
-        (18, 22, 205, 1.55 * width), (10, 20, 238, 1.5 * width), (-10, -2, 258, 1.45 * width), (-24, -18, 235, 1.4 * width),
-        (-26, -16, 190, 1.35 * width), (-24, -8, 145, 1.32 * width), (-18, 4, 105, 1.28 * width), (-12, 18, 68, 1.22 * width),
-        (-9, 28, 32, 1.15 * width), (-10 + 0.5 * bend, 34, -5, 1.07 * width), (-10 + bend, 42, -45, width),
+        (18, 22, 205, 1.55 * width), (10, 20, 238, 1.5 * width), (-10, -2, 258, 1.45 * width),
+        (-24, -18, 235, 1.4 * width), (-26, -16, 190, 1.35 * width), (-24, -8, 145, 1.32 * width),
+        (-18, 4, 105, 1.28 * width), (-12, 18, 68, 1.22 * width), (-9, 28, 32, 1.15 * width),
+        (-10 + 0.5 * bend, 34, -5, 1.07 * width), (-10 + bend, 42, -45, width),
         (-7 + 0.6 * bend, 46, -80, 0.97 * width), (-2, 46, -104, 0.95 * width)], 2.2 * spread)  # fmt: skip
     caval = 10.5 * np.exp(0.14 * rng.standard_normal() * spread)
     cava = _jitter(rng, [
-        (8, 44, -112, caval), (17, 43, -85, caval), (20, 40, -45, caval), (21, 39, -8, 1.08 * caval), (23, 40, 25, 1.12 * caval),
-        (25, 40, 60, 1.15 * caval), (22, 44, 90, 1.15 * caval), (20, 52, 116, 1.2 * caval)], 2.2 * spread)  # fmt: skip
+        (8, 44, -112, caval), (17, 43, -85, caval), (20, 40, -45, caval), (21, 39, -8, 1.08 * caval),
+        (23, 40, 25, 1.12 * caval), (25, 40, 60, 1.15 * caval), (22, 44, 90, 1.15 * caval),
+        (20, 52, 116, 1.2 * caval)], 2.2 * spread)  # fmt: skip
     flat = float(np.clip(0.82 + 0.14 * rng.standard_normal() * spread, 0.5, 1.05))
     paths = {"aorta": smooth_path(aorta, 3), "cava": smooth_path(cava, 3)}
     parts = _branches(rng, patient, aorta, cava)

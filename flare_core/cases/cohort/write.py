@@ -39,8 +39,8 @@ def plan_cohort(cases: int, validation: int, seed: int) -> list[Plan]:
     """List the cases of a cohort.
 
     The j-th case of a group grows from the cohort's seed, its group and j alone, so a larger cohort begins with the
-    smaller one's cases. Tumors are annotated in 1497 of 2200 labeled cases (within one): all of tumor_only, the rest spread
-    evenly over organs13 and organs5.
+    smaller one's cases. Tumors are annotated in 1497 of 2200 labeled cases (within one): all of tumor_only, the rest
+    spread evenly over organs13 and organs5.
 
     Args:
         cases, validation: numbers of training and validation cases, >= 0.
