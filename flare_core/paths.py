@@ -31,8 +31,3 @@ def submission_of(system: str, profile: str) -> Path:
 def run_of(system: str, profile: str) -> Path:
     """Return the folder in which a system is trained at a profile."""
     return RUNS / profile / system
-
-
-def cohort_of(profile: str) -> Path:
-    """Return the folder of a profile's synthetic cohort."""
-    return COHORTS / profile

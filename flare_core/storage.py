@@ -18,8 +18,15 @@ def finished_file(path: Path) -> Iterator[Path]:
 
     Args:
         path: final name; its folder is made if missing.
+    Raises:
+        FileExistsError: if `path` is a link: what it points to may be someone's input.
+        OSError: if the folder cannot be written or the disk is full.
     """
     path = Path(path)
+    if path.is_symlink():
+        raise FileExistsError(
+            f"{path}: found a link, which is never written through; remove it"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:

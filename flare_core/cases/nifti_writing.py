@@ -6,17 +6,15 @@ grows under a hidden temporary name in its own folder and takes its place in one
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from isal import isal_zlib
 
 from flare_core.cases.geometry import Geometry
 from flare_core.cases.nifti_header import pack_header
+from flare_core.storage import finished_file
 
 GZIP_LEVEL = 1
 """isal's level 1: label maps 6 to 14 times faster than zlib, at a size that no one notices."""
@@ -59,32 +57,6 @@ def write_image(path: str | Path, image_hu_ras: np.ndarray, geometry: Geometry) 
     _write(Path(path), image_hu_ras, geometry, np.dtype("<i2"))
 
 
-@contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file that takes the place of `path` when the block ends well, and vanishes otherwise.
-
-    Raises:
-        FileExistsError: if `path` is a link: what it points to may be someone's input.
-        OSError: if the folder cannot be written or the disk is full.
-    """
-    if path.is_symlink():
-        raise FileExistsError(
-            f"{path}: expected a file or nothing, found a link, which is never written through; remove it"
-        )
-    temporary = path.parent / f".{path.name}.tmp-{os.getpid()}"
-    temporary.unlink(missing_ok=True)  # left by a killed process that had the same number
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        with open(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def _write(path: Path, array_ras: np.ndarray, geometry: Geometry, dtype: np.dtype) -> None:
     """Write one volume, compressed or not as the name says."""
     is_compressed = path.name.endswith(".nii.gz")
@@ -92,7 +64,7 @@ def _write(path: Path, array_ras: np.ndarray, geometry: Geometry, dtype: np.dtyp
         raise ValueError(f"{path}: expected a name ending in .nii.gz or .nii")
     stored = geometry.from_ras(array_ras)
     header = pack_header(geometry, dtype)
-    with atomic_file(path) as file:
+    with finished_file(path) as temporary, temporary.open("wb") as file:
         if not is_compressed:
             file.write(header)
             for slab in _slabs(stored, dtype):

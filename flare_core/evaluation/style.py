@@ -15,7 +15,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from flare_core.cases.labels import TARGETS
-from flare_core.cases.nifti_writing import atomic_file
+from flare_core.storage import write_file
 
 DPI = 120
 INK, MUTED, FAINT = "#1f2328", "#6b7280", "#e5e7eb"
@@ -105,13 +105,9 @@ def save(figure: Figure, name: str, folder: Path) -> tuple[Path, Path]:
     Returns:
         Paths of the PNG and the SVG.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = folder / f"{name}.png", folder / f"{name}.svg"
+    paths = Path(folder) / f"{name}.png", Path(folder) / f"{name}.svg"
     for path in paths:
-        content = _render(figure, path.suffix[1:])
-        with atomic_file(path) as file:
-            file.write(content)
+        write_file(path, _render(figure, path.suffix[1:]))
     return paths
 
 

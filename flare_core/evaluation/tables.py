@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from flare_core.cases.labels import BY_NAME, ORGAN_NAMES, TARGET_NAMES, TUMOR
-from flare_core.cases.nifti_writing import atomic_file
+from flare_core.storage import write_file
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> Path:
@@ -25,10 +25,7 @@ def write_csv(table: pd.DataFrame, path: Path) -> Path:
     Raises:
         OSError: if the folder cannot be written; no partial file stays.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as file:
-        file.write(table.to_csv(index=False, lineterminator="\n").encode())
+    write_file(path, table.to_csv(index=False, lineterminator="\n"))
     return path
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from math import floor
@@ -73,6 +76,22 @@ def write_case(plan: Plan, out: Path, profile: str) -> tuple[str, list[str], dic
     return plan.id, annotated, case.traits
 
 
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let the processes started meanwhile compute with one thread each: on two busy cores twice as fast."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
 def write_cohort(
     out: Path, cases: int, validation: int = 0, seed: int = 0, profile: str = "mini", workers: int = 1
 ) -> Path:
@@ -99,7 +118,7 @@ def write_cohort(
         (out / folder).mkdir(parents=True, exist_ok=True)
     work = partial(write_case, out=out, profile=profile)
     if workers > 1:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with _one_thread_each(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             rows = list(pool.map(work, plans))
     else:
         rows = [work(plan) for plan in plans]
