@@ -23,6 +23,7 @@ class PreparedCase:
         image: float array of shape (X, Y, Z), normalized.
         channels: uint8 array of the same shape with network channels.
         annotated: bool array of shape (C,): which channels a person annotated here (validation counts only these).
+        taught: bool array of shape (C,): which channels the labels say anything about (the loss leaves out the others).
         voxels_of: for each channel present, flat indices of (at most `INDEX_LIMIT`) voxels of it.
     """
 
@@ -30,23 +31,34 @@ class PreparedCase:
     image: np.ndarray
     channels: np.ndarray
     annotated: np.ndarray
+    taught: np.ndarray
     voxels_of: dict[int, np.ndarray]
 
 
 INDEX_LIMIT = 3000  # the template keeps at most 10 x epochs indices a class: 3000 for 300 epochs
+PIECE = 2**24
 
 
 def class_voxels(channels: np.ndarray) -> dict[int, np.ndarray]:
     """Return for each channel present evenly spread flat indices of at most `INDEX_LIMIT` of its voxels."""
     flat = channels.ravel()
-    order = np.argsort(flat, kind="stable")
-    present, starts = np.unique(flat[order], return_index=True)
-    ends = np.append(starts[1:], flat.size)
     found = {}
-    for channel, start, end in zip(present, starts, ends, strict=True):
-        count = min(INDEX_LIMIT, end - start)
-        found[int(channel)] = order[start + (np.arange(count) * (end - start)) // count]
+    for channel, size in enumerate(np.bincount(flat)):
+        if size:
+            count = min(INDEX_LIMIT, size)
+            found[channel] = _occurrences(flat, channel, np.arange(count) * size // count)
     return found
+
+
+def _occurrences(flat: np.ndarray, channel: int, ranks: np.ndarray) -> np.ndarray:
+    """Return where the given occurrences (0-based, ascending) of a channel lie; reads in pieces to bound memory."""
+    places, seen = [], 0
+    for start in range(0, flat.size, PIECE):
+        hits = np.flatnonzero(flat[start : start + PIECE] == channel)
+        wanted = ranks[np.searchsorted(ranks, seen) : np.searchsorted(ranks, seen + hits.size)]
+        places.append(start + hits[wanted - seen])
+        seen += hits.size
+    return np.concatenate(places)
 
 
 @dataclass(frozen=True)

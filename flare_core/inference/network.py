@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,10 +37,12 @@ def pick_device(wanted: str = "auto") -> str:
     Args:
         wanted: `auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:K`.
     Raises:
-        ValueError: if CUDA is asked for by name and is not there.
+        ValueError: for another word, or if CUDA is asked for by name and is not there.
     """
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", wanted):
+        raise ValueError(f"device {wanted!r} is not one of auto, cpu, cuda, cuda:K")
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(
             f"device {wanted} was asked for, but torch finds no CUDA device here; use --device cpu or auto"
@@ -50,7 +53,7 @@ def pick_device(wanted: str = "auto") -> str:
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Say whether bfloat16 is faster than float32 on a device (CPU: AVX512-BF16 or AMX; CUDA: Ampere or newer)."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 

@@ -25,7 +25,7 @@ class SplitPairs:
     The paper names the aorta's center line and the two largest kidney components; we read it so: of each pair, the two
     largest components go whole to the side that their centroid lies on, everything else voxel by voxel. The line is
     the aorta's mean x in each slice, the nearest slice's value above and below it; without an aorta it is the middle
-    between the two largest kidney components, else the middle of the volume.
+    between the two largest kidney components if these lie on both sides of the volume's middle, else that middle.
 
     Attributes:
         pairs: (right name, left name); the map holds the right one's id for both.
@@ -60,9 +60,11 @@ class SplitPairs:
         if slices.size:
             mean_x = (aorta.sum(1) * np.arange(labels.shape[0])[:, None]).sum(0)[slices] / area[slices]
             return np.interp(np.arange(labels.shape[2]), slices, mean_x)
-        kidneys = _largest_components(labels == BY_NAME["right_kidney"].id, 2)
-        middle = labels.shape[0] / 2 if len(kidneys) < 2 else np.mean([indices[0].mean() for indices in kidneys])
-        return np.full(labels.shape[2], float(middle))
+        middle = (labels.shape[0] - 1) / 2
+        sides = [part[0].mean() for part in _largest_components(labels == BY_NAME["right_kidney"].id, 2)]
+        if len(sides) == 2 and min(sides) < middle < max(sides):  # else they are parts of one kidney
+            middle = sum(sides) / 2
+        return np.full(labels.shape[2], middle)
 
 
 @dataclass(frozen=True)

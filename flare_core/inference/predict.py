@@ -47,15 +47,34 @@ def find_images(inputs: Iterable[Path]) -> list[tuple[str, Path]]:
     for item in inputs:
         if not item.exists():
             raise BadRequest(f"{item}: no such file or folder")
-        files = sorted(p for p in item.iterdir() if p.name.endswith((".nii", ".nii.gz"))) if item.is_dir() else [item]
+        files = sorted(p for p in item.iterdir() if _is_image(p)) if item.is_dir() else [item]
         for path in files:
-            name = case_id(path)
+            name = _name_of(path)
             if name in found:
                 raise BadRequest(f"two images share the case id {name!r}: {found[name]} and {path}; rename one")
             found[name] = path
     if not found:
         raise BadRequest(f"no .nii or .nii.gz file in {', '.join(map(str, inputs))}")
     return sorted(found.items())
+
+
+def _is_image(path: Path) -> bool:
+    """Say whether a file in a folder is an image by its name (hidden files are not)."""
+    return path.name.endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
+
+
+def _name_of(path: Path) -> str:
+    """Return the case id, or the whole file name where it is no good as an id (the case then fails by itself)."""
+    try:
+        return case_id(path)
+    except BadInput:
+        return path.name
+
+
+def _file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def predict_files(images: list[tuple[str, Path]], out: Path, submission: Submission, model_hash: str) -> BatchReport:
@@ -101,7 +120,8 @@ def _predict_case(name: str, path: Path, out: Path, submission: Submission, mode
     target, record = out / f"{name}.nii.gz", out / ".flare" / f"{name}.json"
     if not path.is_file():
         raise BadInput(path, "no such image file")
-    made_from = {"image": hashlib.sha256(path.read_bytes()).hexdigest(), "model": model_hash}
+    case_id(path)  # a name that cannot become an output's is this case's failure
+    made_from = {"image": _file_hash(path), "model": model_hash, "precision": submission.precision}
     if target.is_file() and record.is_file() and json.loads(record.read_text()).get("made_from") == made_from:
         return Prediction(target, 0.0, reused=True)
     image = read_image(path)

@@ -40,6 +40,12 @@ class Submission:
     networks: Mapping[str, Sequence[TrainedNetwork]]
     facts: dict[str, Any]
 
+    @property
+    def precision(self) -> str:
+        """`bfloat16` where any network computes in it, else `float32`."""
+        networks = [network for members in self.networks.values() for network in members]
+        return "bfloat16" if any(network.bfloat16 for network in networks) else "float32"
+
     def __call__(self, image_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
         """Return the label map (uint8, shape of the image) of one image in HU, RAS+."""
         return self.inference(image_hu, spacing_mm, self.networks)

@@ -50,6 +50,23 @@ class Workers:
         return cls(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else cls()
 
 
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Patches of one step.
+
+    Attributes:
+        image: (B, 1, *patch) float32.
+        channels: (B, *patch) uint8.
+        taught: (B, C) bool, which channels each patch's labels say anything about.
+        cases: ids of the cases they are from.
+    """
+
+    image: torch.Tensor
+    channels: torch.Tensor
+    taught: torch.Tensor
+    cases: tuple[str, ...]
+
+
 def train(
     stage: Stage,
     training: Sequence[PreparedCase],
@@ -65,7 +82,7 @@ def train(
     Args:
         stage: the recipe.
         training: cases to draw patches from, at least one.
-        validation: cases that choose the best epoch; with none the last epoch is kept.
+        validation: cases that choose the best epoch; where none can be scored the last epoch is kept.
         folder: gets `model/` (the best epoch), `history.csv` and `checkpoint.pt`.
         seed: of initialization, cases, patches and augmentation.
         facts: stored in `model.json`.
@@ -103,7 +120,8 @@ def train(
         state["history"].append(row)
         score = row.get("validation_dice", -1.0)
         if workers.rank == 0:
-            if score > state["best"] or (not validation and epoch + 1 == plan.epochs):
+            never_scored = state["best"] < 0 and epoch + 1 == plan.epochs
+            if score > state["best"] or never_scored:
                 _keep(stage, module, folder, facts | {"epoch": epoch + 1, "validation_dice": score, "seed": seed})
             state |= {"epoch": epoch + 1, "best": max(score, state["best"])}
             state |= {"module": module.state_dict(), "optimizer": optimizer.state_dict()}
@@ -122,17 +140,14 @@ def plan_validation(stage: Stage) -> frozenset[int]:
 
 def draw_batch(
     stage: Stage, cases: Sequence[PreparedCase], *, seed: int, epoch: int, step: int, workers: Workers
-) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+) -> Batch:
     """Return this process's share of one batch.
 
     Cases come in a new random order every epoch; a batch may run over its end into the next order.
-
-    Returns:
-        image (B, 1, *patch), channels (B, *patch), case ids.
     """
     batch = stage.optimization.batch
     places = range(step * batch + workers.rank, (step + 1) * batch, workers.count)
-    images, channels, ids = [], [], []
+    images, channels, drawn = [], [], []
     for place in places:
         lap, index = divmod(place, len(cases))
         order = np.random.default_rng([seed, epoch, lap]).permutation(len(cases))
@@ -141,8 +156,9 @@ def draw_batch(
         image, target = augmented(*stage.sampling.cut(case, rng), stage.augmentation, rng)
         images.append(torch.from_numpy(image))
         channels.append(torch.from_numpy(target))
-        ids.append(case.id)
-    return torch.stack(images)[:, None], torch.stack(channels), ids
+        drawn.append(case)
+    taught = torch.from_numpy(np.stack([case.taught for case in drawn]))
+    return Batch(torch.stack(images)[:, None], torch.stack(channels), taught, tuple(case.id for case in drawn))
 
 
 def _epoch(
@@ -161,12 +177,12 @@ def _epoch(
     fast = has_fast_bfloat16(device)
     total, steps = torch.zeros(()), stage.optimization.steps(len(cases))
     for step in range(steps):
-        image, channels, ids = draw_batch(stage, cases, seed=seed, epoch=epoch, step=step, workers=workers)
+        batch = draw_batch(stage, cases, seed=seed, epoch=epoch, step=step, workers=workers)
         with autocast(device, fast):
-            outputs = learner(image.to(device, memory_format=LAYOUT))
-        loss = stage.loss(outputs, channels.to(device))
+            outputs = learner(batch.image.to(device, memory_format=LAYOUT))
+        loss = stage.loss(outputs, batch.channels.to(device), batch.taught.to(device))
         if not math.isfinite(loss.item()):
-            raise Diverged(f"the loss is {loss.item()} in epoch {epoch + 1}, step {step + 1} (cases {', '.join(ids)})")
+            raise Diverged(f"the loss is {loss.item()} in epoch {epoch + 1}, step {step + 1} (cases {', '.join(batch.cases)})")
         optimizer.zero_grad()
         loss.backward()
         if stage.optimization.gradient_clip is not None:
@@ -184,7 +200,7 @@ def validate(
     """Return the mean Dice of each channel over the cases where it is annotated and present, and their mean.
 
     Returns:
-        `dice_<channel>` for each channel that any case could score (others are left out) and `validation_dice`.
+        `dice_<channel>` for each channel that any case could score, and `validation_dice`; empty if there is none.
     """
     module.eval()
     network = TrainedNetwork(
@@ -208,7 +224,7 @@ def validate(
         dist.all_reduce(sums)
     scored = [c for c in range(1, stage.scheme.channels) if sums[1, c]]
     dice = {f"dice_{stage.scheme.channel_names[c]}": float(sums[0, c] / sums[1, c]) for c in scored}
-    return dice | {"validation_dice": float(np.mean(list(dice.values()))) if dice else 0.0}
+    return dice | {"validation_dice": float(np.mean(list(dice.values())))} if dice else {}
 
 
 def _keep(stage: Stage, module: torch.nn.Module, folder: Path, facts: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from flare_core.cases.dataset import Entry
 from flare_core.cases.sampling import PreparedCase, class_voxels
 from flare_core.recipe import Stage
 from flare_core.storage import finished_file, write_file
+from flare_core.training.selection import taught_channels
 
 
 class NothingToTrain(ValueError):
@@ -70,6 +71,7 @@ def _prepare(stage: Stage, entry: Entry, load: Callable[[Entry], Case], cache: P
         image=np.load(cache / f"{entry.id}.image.npy", mmap_mode="r"),
         channels=np.load(cache / f"{entry.id}.channels.npy", mmap_mode="r"),
         annotated=np.array(facts["annotated"]),
+        taught=taught_channels(stage.labels, stage.scheme, entry.annotated or ()),
         voxels_of={int(c): part for c, part in zip(facts["voxels"], np.split(voxels, ends[:-1]), strict=True)},
     )
 

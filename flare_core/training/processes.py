@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 
 from flare_core.inference.network import pick_device
+
+LONGEST_WAIT = timedelta(days=7)
 
 
 @contextmanager
@@ -30,7 +33,9 @@ def joined_processes(wanted: str = "auto") -> Iterator[str]:
     if device == "cuda":
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    # sums that are kept on the CPU travel by gloo also beside a GPU; preparing a dataset may keep the others waiting long
+    backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
+    dist.init_process_group(backend, timeout=LONGEST_WAIT)
     try:
         yield device
     finally:

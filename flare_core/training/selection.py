@@ -12,7 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flare_core.cases.labels import ORGAN_NAMES
+import numpy as np
+
+from flare_core.cases.labels import ORGAN_NAMES, LabelScheme
 
 if TYPE_CHECKING:
     from flare_core.cases.dataset import Entry
@@ -56,3 +58,28 @@ class PseudoLabels:
 
     teacher: str
     never: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CautiousPseudoLabels(PseudoLabels):
+    """The same, but of a case in which they are not annotated, the `ignored` targets teach nothing, not even absence.
+
+    Attributes:
+        ignored: targets whose channel is left out of the loss in such a case.
+    """
+
+    ignored: tuple[str, ...] = ()
+
+
+def taught_channels(labels: AsGiven | PseudoLabels, scheme: LabelScheme, annotated: Iterable[str]) -> np.ndarray:
+    """Say which channels a case's labels teach under a label policy.
+
+    Args:
+        labels: the policy.
+        scheme: of the network.
+        annotated: names of the targets that a person annotated in the case.
+    Returns:
+        bool array of shape (C,); True everywhere unless the policy ignores an unannotated target.
+    """
+    silent = set(getattr(labels, "ignored", ())) - set(annotated)
+    return np.array([True, *(not silent & set(group) for group in scheme.groups)])

@@ -46,9 +46,17 @@ def test_the_line_follows_the_aorta_from_slice_to_slice():
 
 def test_without_an_aorta_the_middle_between_the_kidneys_divides():
     labels = np.zeros((20, 4, 4), np.uint8)
-    labels[2:5, 1] = labels[8:11, 1] = RIGHT_KIDNEY
+    labels[2:5, 1] = labels[11:14, 1] = RIGHT_KIDNEY
     split = SplitPairs()(labels, SPACING)
-    assert (split[2:5, 1] == LEFT_KIDNEY).all() and (split[8:11, 1] == RIGHT_KIDNEY).all()
+    assert (split[2:5, 1] == LEFT_KIDNEY).all() and (split[11:14, 1] == RIGHT_KIDNEY).all()
+
+
+def test_two_parts_of_one_kidney_stay_on_their_side():
+    labels = np.zeros((21, 4, 4), np.uint8)
+    labels[14:16, 1] = labels[17:20, 1] = RIGHT_KIDNEY
+    labels[10, 3, 3] = RIGHT_ADRENAL  # exactly in the middle: not left
+    split = SplitPairs()(labels, SPACING)
+    assert not (split == LEFT_KIDNEY).any() and split[10, 3, 3] == RIGHT_ADRENAL
 
 
 def test_splitting_an_empty_map_or_one_kidney_does_not_crash():

@@ -68,8 +68,10 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(stage, cas
     assert not _same(_weights(tmp_path / "a"), _weights(tmp_path / "c"))
 
 
-def test_without_validation_cases_the_last_epoch_is_kept(stage, cases, tmp_path):
-    model = train(stage, cases, [], tmp_path, seed=0, facts={"fold": 0})
+@pytest.mark.parametrize("held_out", ["none", "not annotated"])
+def test_where_nothing_can_be_validated_the_last_epoch_is_kept(stage, cases, tmp_path, held_out):
+    validation = [] if held_out == "none" else [replace(cases[2], annotated=np.zeros(13, bool))]
+    model = train(stage, cases[:2], validation, tmp_path, seed=0, facts={"fold": 0})
     assert json.loads((model / "model.json").read_text())["epoch"] == 4
 
 
@@ -93,7 +95,7 @@ def test_validation_scores_only_what_is_annotated_and_present(stage, cases):
     only_liver = replace(cases[0], annotated=np.arange(13) == 1)
     assert set(validate(stage, module, [only_liver], ALONE)) == {"dice_liver", "validation_dice"}
     nothing = replace(cases[0], annotated=np.zeros(13, bool))
-    assert validate(stage, module, [nothing], ALONE) == {"validation_dice": 0.0}
+    assert validate(stage, module, [nothing], ALONE) == {}
 
 
 def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_cases(stage, cases, tmp_path):
