@@ -10,6 +10,7 @@ import argparse
 import json
 import logging
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,10 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except (ValueError, FileNotFoundError, NotADirectoryError) as error:  # every refusal of ours is one of these
+    except (ValueError, OSError) as error:  # every refusal of ours is one of these
         if options.verbose:
-            raise
-        print(f"flare {options.command}: {error}", file=sys.stderr)
+            traceback.print_exc()
+        print(f"flare {options.command}: {' '.join(str(error).split())}", file=sys.stderr)
         return REFUSED
 
 
@@ -137,6 +138,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
 def _train(options: argparse.Namespace) -> int:
     from flare_core.cases.dataset import Dataset
     from flare_core.cases.label_analysis import with_inferred_annotation
+    from flare_core.training.loop import Workers
     from flare_core.training.processes import joined_processes
     from flare_core.training.run import Run, train_system
 
@@ -145,36 +147,29 @@ def _train(options: argparse.Namespace) -> int:
         system = system.ablated(options.ablation)
     dataset = with_inferred_annotation(Dataset.load(options.data))
     with joined_processes(options.device) as device:
-        if options.out.exists() and any(options.out.iterdir()) and not options.resume:
+        is_used = options.out.exists() and any(options.out.iterdir())
+        if is_used and not options.resume and Workers.join().rank == 0:  # only the first process finds it as it was
             raise ValueError(f"{options.out} is not empty; add --resume to go on there, or choose another folder")
-        run = Run(system, options.profile, dataset, options.out, options.seed, device)
+        run = Run(system, options.profile, dataset, options.out, options.seed, device, options.ablation or "")
         print(train_system(run, options.stage, options.fold, jobs=options.jobs))
     return DONE
 
 
 def _add_pseudo_label(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("pseudo-label", help="fill unannotated targets from a trained teacher")
-    parser.add_argument("run_folder", type=Path, metavar="RUN", help="submission folder that predicts")
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="run or submission folder with a teacher")
     parser.add_argument("--data", type=Path, required=True, metavar="DATASET")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--never", action="append", default=[], help="a target that is not filled (e.g. tumor)")
-    parser.add_argument("--unlabeled", action="store_true", help="also the cases without any label")
     parser.set_defaults(run=_pseudo_label)
 
 
 def _pseudo_label(options: argparse.Namespace) -> int:
     from flare_core.cases.dataset import Dataset
     from flare_core.cases.label_analysis import with_inferred_annotation
-    from flare_core.inference.submission import load_submission, submission_hash
-    from flare_core.training.pseudo_labels import write_pseudo_labels
+    from flare_core.training.pseudo_labels import fill_dataset
 
     dataset = with_inferred_annotation(Dataset.load(options.data))
-    entries = [e for e in dataset.training if e.is_labeled or options.unlabeled]
-    teacher = load_submission(options.run_folder)
-    report = write_pseudo_labels(
-        entries, teacher, options.out, never=tuple(options.never), teacher=submission_hash(options.run_folder)
-    )
-    return _report(report)
+    return _report(fill_dataset(options.run_folder, dataset, options.out))
 
 
 def _add_predict(commands: argparse._SubParsersAction) -> None:
@@ -218,6 +213,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     from flare_core.evaluation.evaluate import evaluate_files, evaluate_folders
     from flare_core.evaluation.flare_rules import RULES
 
+    if options.out.is_dir():
+        raise ValueError(f"{options.out} is a folder; name the CSV file to write")
     if options.rules not in RULES:
         raise ValueError(f"no rules {options.rules!r}; choose from {', '.join(RULES)}")
     evaluate = evaluate_folders if options.references.is_dir() else evaluate_files

@@ -50,7 +50,21 @@ def systems_block() -> str:
     return "\n".join(lines)
 
 
-BLOCKS = {"results": results_block, "real CT": real_ct_block, "systems": systems_block}
+def departures_block() -> str:
+    """Return one list item for every departure of every system."""
+    return "\n".join(
+        f"- `{key}`, {item.topic}: {item.ours}. Other reading: {item.other}."
+        for key, system in SYSTEMS.items()
+        for item in system.departures
+    )
+
+
+BLOCKS = {
+    "results": results_block,
+    "real CT": real_ct_block,
+    "systems": systems_block,
+    "departures": departures_block,
+}
 
 
 def filled(text: str) -> str:

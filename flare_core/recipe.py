@@ -107,11 +107,11 @@ class System:
     ablations: Mapping[str, tuple[Override, ...]] = field(default_factory=dict)
 
     def stage(self, name: str) -> Stage:
-        """Return the stage called `name`; raises KeyError naming the stages there are."""
+        """Return the stage called `name`; raises ValueError naming the stages there are."""
         for stage in self.stages:
             if stage.name == name:
                 return stage
-        raise KeyError(f"{self.key} has no stage {name!r}; it has {', '.join(s.name for s in self.stages)}")
+        raise ValueError(f"{self.key} has no stage {name!r}; it has {', '.join(s.name for s in self.stages)}")
 
     def at(self, profile: str) -> System:
         """Return this system with the overrides of a profile applied.

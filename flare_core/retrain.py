@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from flare_core import readme
 from flare_core.batch import map_cases
 from flare_core.cases.dataset import Dataset
 from flare_core.cases.labels import TARGETS
@@ -25,9 +26,8 @@ from flare_core.inference.predict import predict_files
 from flare_core.inference.submission import load_submission, submission_hash
 from flare_core.paths import results_of, run_of, submission_of
 from flare_core.systems import SYSTEMS
-from flare_core.training.run import Run, assemble, train_system
+from flare_core.training.run import Run, train_system
 from flare_core.training.selection import PseudoLabels
-from flare_core.training.teachers import save_teachers
 from flare_core.workspace import COHORTS, embedded_cohort
 
 log = logging.getLogger(__name__)
@@ -60,10 +60,8 @@ def retrain(profile: str, *, jobs: int = 1, seed: int = 0) -> None:
         shrunk = system.at(profile)
         variants = {AS_PUBLISHED: shrunk} | {name: shrunk.ablated(name) for name in system.ablations}
         for variant, value in variants.items():
-            run = Run(value, profile, dataset, run_of(key, profile), seed)
-            train_system(run, jobs=jobs)
-            submission = assemble(run, run.folder / f"submission_{variant}")
-            save_teachers(run, submission)
+            run = Run(value, profile, dataset, run_of(key, profile), seed, variant=variant)
+            submission = train_system(run, jobs=jobs)
             labels = {"system": key, "variant": variant, "profile": profile, "seed": seed}
             evaluation = score(submission, dataset, run.folder / f"predictions_{variant}")
             scores.append(evaluation.scores_table().assign(**labels))
@@ -76,6 +74,8 @@ def retrain(profile: str, *, jobs: int = 1, seed: int = 0) -> None:
     write_csv(pd.concat(summaries), out / "summary.csv")
     write_csv(pd.concat(histories), out / "history.csv")
     write_csv(pd.concat(quality), out / "pseudo_labels.csv")
+    if profile == "mini":
+        readme.update()
 
 
 def score(submission: Path, dataset: Dataset, out: Path) -> Evaluation:

@@ -6,6 +6,7 @@ disk and then take the final name in one step.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,9 +25,7 @@ def finished_file(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     if path.is_symlink():
-        raise FileExistsError(
-            f"{path}: found a link, which is never written through; remove it"
-        )
+        raise FileExistsError(f"{path}: found a link, which is never written through; remove it")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
@@ -42,3 +41,9 @@ def write_file(path: Path, content: bytes | str) -> None:
     """Write bytes or UTF-8 text to `path`, complete or not at all."""
     with finished_file(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 hex digest of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -122,7 +122,7 @@ class Workspace:
         """
         folder = self.submission / "teachers" / stage
         if not folder.is_dir():
-            raise FileNotFoundError(f"the teacher {stage} is not in {folder.parent}; `save_teachers` puts it there")
+            raise FileNotFoundError(f"the teacher {stage} is not in {folder.parent}; training the system puts it there")
         return folder
 
     def history(self) -> pd.DataFrame:

@@ -1,6 +1,8 @@
 """The command line: exit codes, and that a chain of commands works on real files."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -32,13 +34,17 @@ def test_systems_lists_networks_with_their_parameters(capsys):
         ["train", "nvauto", "--data", "nowhere", "--profile", "mini", "-o", "out"],
         ["train", "nvauto", "--data", "nowhere", "--profile", "huge", "-o", "out"],
         ["cohort", "out", "--cases", "-1", "--seed", "0"],
+        ["predict", "nowhere", "-o", "out", "--model", "nowhere", "--device", "gpu"],
+        ["-v", "systems", "nobody"],
     ],
     ids=lambda arguments: "_".join(arguments[:2]),
 )
 def test_what_cannot_start_is_refused_in_one_line_with_exit_code_two(arguments, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main(arguments) == cli.REFUSED
-    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 or arguments[0] == "-v"
+    assert lines[-1].startswith("flare ")
 
 
 def test_train_predict_and_evaluate_follow_each_other(tiny_cohort, tmp_path, capsys):
@@ -59,10 +65,33 @@ def test_train_predict_and_evaluate_follow_each_other(tiny_cohort, tmp_path, cap
     assert cli.main(evaluate) == cli.SOME_FAILED
     capsys.readouterr()
 
-    fill = ["pseudo-label", str(run / "submission"), "--data", str(tiny_cohort), "-o", str(tmp_path / "filled")]
-    assert cli.main([*fill, "--never", "tumor"]) == cli.DONE
-    table = pd.read_csv(tmp_path / "filled" / "provenance.csv")
-    assert set(table.source) == {"real", "pseudo", "none"}
+    for trained in (run, run / "submission"):  # a run and a submission both carry the teacher
+        filled = tmp_path / f"filled_by_{trained.name}"
+        fill = ["pseudo-label", str(trained), "--data", str(tiny_cohort), "-o", str(filled)]
+        assert cli.main(fill) == cli.DONE
+        table = pd.read_csv(filled / "provenance.csv")
+        assert set(table.source) == {"real", "pseudo", "none"}
+        assert "pseudo" not in set(table[table.target == "tumor"].source)  # as the recipe says
+        assert set(table.case.str.rpartition("_")[0]) == {"organs13", "organs5", "tumor_only"}
+    assert cli.main(["pseudo-label", str(out), "--data", str(tiny_cohort), "-o", str(tmp_path / "f")]) == cli.REFUSED
+
+
+def test_stages_folds_and_jobs_that_do_not_exist_are_refused_before_anything_is_trained(tiny_cohort, tmp_path, capsys):
+    train = ["train", "nvauto", "--data", str(tiny_cohort), "--profile", "smoke", "-o", str(tmp_path / "run")]
+    for wrong in (["--stage", "round9"], ["--stage", "round1", "--fold", "7"], ["--fold", "-1"], ["--jobs", "0"]):
+        assert cli.main([*train, *wrong]) == cli.REFUSED
+        assert not (tmp_path / "run").exists()
+    (tmp_path / "scores").mkdir()
+    assert cli.main(["evaluate", str(tiny_cohort), str(tiny_cohort), "-o", str(tmp_path / "scores")]) == cli.REFUSED
+
+
+def test_train_shares_one_training_between_processes(tiny_cohort, tmp_path):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    command += ["-m", "flare_core.cli", "train", "nvauto", "--data", str(tiny_cohort), "--profile", "smoke"]
+    done = subprocess.run([*command, "-o", str(out), "--device", "cpu"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (out / "submission" / "submission.json").is_file()
 
 
 def test_predict_names_a_bad_case_and_does_the_others(tiny_cohort, tmp_path, capsys):

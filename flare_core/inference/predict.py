@@ -6,7 +6,6 @@ their image; everything else is in its `.flare` folder. A rerun repeats only wha
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import time
@@ -18,7 +17,7 @@ from flare_core.batch import BatchReport, map_cases
 from flare_core.cases.bad_input import BadInput
 from flare_core.cases.nifti import case_id, read_image, write_labels
 from flare_core.inference.submission import Submission
-from flare_core.storage import write_file
+from flare_core.storage import file_hash, write_file
 
 log = logging.getLogger(__name__)
 
@@ -71,12 +70,6 @@ def _name_of(path: Path) -> str:
         return path.name
 
 
-def _file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def predict_files(images: list[tuple[str, Path]], out: Path, submission: Submission, model_hash: str) -> BatchReport:
     """Predict one label file an image.
 
@@ -121,7 +114,7 @@ def _predict_case(name: str, path: Path, out: Path, submission: Submission, mode
     if not path.is_file():
         raise BadInput(path, "no such image file")
     case_id(path)  # a name that cannot become an output's is this case's failure
-    made_from = {"image": _file_hash(path), "model": model_hash, "precision": submission.precision}
+    made_from = {"image": file_hash(path), "model": model_hash, "precision": submission.precision}
     if target.is_file() and record.is_file() and json.loads(record.read_text()).get("made_from") == made_from:
         return Prediction(target, 0.0, reused=True)
     image = read_image(path)

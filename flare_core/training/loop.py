@@ -182,7 +182,9 @@ def _epoch(
             outputs = learner(batch.image.to(device, memory_format=LAYOUT))
         loss = stage.loss(outputs, batch.channels.to(device), batch.taught.to(device))
         if not math.isfinite(loss.item()):
-            raise Diverged(f"the loss is {loss.item()} in epoch {epoch + 1}, step {step + 1} (cases {', '.join(batch.cases)})")
+            raise Diverged(
+                f"the loss is {loss.item()} in epoch {epoch + 1}, step {step + 1} (cases {', '.join(batch.cases)})"
+            )
         optimizer.zero_grad()
         loss.backward()
         if stage.optimization.gradient_clip is not None:

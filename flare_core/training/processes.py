@@ -33,7 +33,7 @@ def joined_processes(wanted: str = "auto") -> Iterator[str]:
     if device == "cuda":
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
-    # sums that are kept on the CPU travel by gloo also beside a GPU; preparing a dataset may keep the others waiting long
+    # sums kept on the CPU travel by gloo also beside a GPU; the first process may prepare a dataset for hours
     backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
     dist.init_process_group(backend, timeout=LONGEST_WAIT)
     try:

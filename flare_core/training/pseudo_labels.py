@@ -9,7 +9,6 @@ References:
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -18,10 +17,17 @@ import numpy as np
 import pandas as pd
 
 from flare_core.batch import BatchReport, map_cases
-from flare_core.cases.dataset import Entry
+from flare_core.cases.dataset import Dataset, Entry
 from flare_core.cases.labels import TARGETS
 from flare_core.cases.nifti import read_labels, write_labels
-from flare_core.storage import write_file
+from flare_core.inference.network import BadModel
+from flare_core.inference.submission import load_submission, submission_hash
+from flare_core.recipe import decode
+from flare_core.storage import file_hash, write_file
+from flare_core.training.selection import AnnotatedCases, CautiousPseudoLabels, PseudoLabels
+
+TEACHERS = "teachers/*/submission.json"
+POLICIES = (AnnotatedCases, PseudoLabels, CautiousPseudoLabels)
 
 
 def fill_missing(
@@ -82,11 +88,36 @@ def write_pseudo_labels(
     return report
 
 
+def fill_dataset(trained: Path, dataset: Dataset, out: Path) -> BatchReport:
+    """Fill the cases that a recipe trains on from the teacher that its run or submission carries.
+
+    Args:
+        trained: a run folder or a submission folder with `teachers/STAGE`.
+        dataset: with its annotation known (`with_inferred_annotation`).
+        out: as for `write_pseudo_labels`.
+    Returns:
+        The report of `write_pseudo_labels`.
+    Raises:
+        BadModel: if there is no teacher, more than one, or one that does not say what it teaches.
+    """
+    found = sorted(path.parent for root in (trained, trained / "submission") for path in root.glob(TEACHERS))
+    if len(found) != 1:
+        raise BadModel(f"{trained}: expected one teacher (teachers/STAGE/submission.json), found {len(found)}")
+    teacher = load_submission(found[0])
+    try:
+        taught = teacher.facts["teaches"]
+        cases, labels = decode(taught["cases"], POLICIES), decode(taught["labels"], POLICIES)
+    except (KeyError, ValueError) as error:
+        raise BadModel(f"{found[0]}/submission.json does not say whom it teaches what: {error}") from None
+    entries = cases(dataset.training)
+    return write_pseudo_labels(entries, teacher, out, never=labels.never, teacher=submission_hash(found[0]))
+
+
 def _write_case(entry: Entry, predict: Callable, out: Path, never: tuple[str, ...], teacher: str) -> list[dict]:
     """Write one case and return its provenance rows."""
     path, record = out / "labelsTr" / f"{entry.id}.nii.gz", out / ".flare" / f"{entry.id}.json"
-    sources = [source.read_bytes() for source in (entry.image, entry.labels) if source is not None]
-    made_from = {"teacher": teacher, "files": [hashlib.sha256(content).hexdigest() for content in sources]}
+    sources = [source for source in (entry.image, entry.labels) if source is not None]
+    made_from = {"teacher": teacher, "files": [file_hash(source) for source in sources]}
     if path.is_file() and record.is_file():
         known = json.loads(record.read_text())
         if known["made_from"] == made_from:

@@ -49,6 +49,7 @@ class Run:
         folder: everything is written below it.
         seed: of the folds and of every training.
         device: torch device.
+        variant: name of the ablation that `system` is, "" for the system itself.
     """
 
     system: System
@@ -57,6 +58,12 @@ class Run:
     folder: Path
     seed: int = 0
     device: str = "cpu"
+    variant: str = ""
+
+    @property
+    def submission(self) -> Path:
+        """Where the submission goes."""
+        return self.folder / f"submission_{self.variant}" if self.variant else self.folder / "submission"
 
     def stage_folder(self, stage: Stage) -> Path:
         """Return the folder of a stage: its name and what it depends on."""
@@ -87,18 +94,29 @@ def train_system(run: Run, stages: Iterable[str] = (), folds: Iterable[int] = ()
         run: what to train and where.
         stages: names to restrict to; then nothing is assembled.
         folds: folds to restrict to; then nothing is assembled.
-        jobs: folds trained at the same time, each in its own process with its share of the cores.
+        jobs: folds trained at the same time, each in its own process with its share of the cores; under `torchrun`,
+            where all processes share one training, it must be 1.
     Returns:
         The submission folder, or the run folder if the training was restricted.
     Raises:
-        KeyError: for an unknown stage.
+        ValueError: for an unknown stage or fold, or an impossible number of jobs; before anything is trained.
         NothingToTrain: if a stage finds no cases.
     """
     stages, folds = list(stages), list(folds)
     chosen = [run.system.stage(name) for name in stages] or run.needed_stages()
     for stage in chosen:
+        if unknown := [fold for fold in folds if not 0 <= fold < stage.folds]:
+            raise ValueError(f"stage {stage.name} has folds 0 to {stage.folds - 1}, got {unknown}")
+    if jobs < 1 or (jobs > 1 and Workers.join().count > 1):
+        raise ValueError(f"jobs is at least 1, and 1 where several processes share a training; got {jobs}")
+    for stage in chosen:
         train_stage(run, stage, folds, jobs=jobs)
-    return run.folder if stages or folds else assemble(run, run.folder / "submission")
+    if stages or folds:
+        return run.folder
+    if Workers.join().rank == 0:
+        assemble(run, run.submission)
+    wait_for_first_process()
+    return run.submission
 
 
 def train_stage(run: Run, stage: Stage, folds: Iterable[int] = (), *, jobs: int = 1) -> list[Path]:
@@ -107,8 +125,10 @@ def train_stage(run: Run, stage: Stage, folds: Iterable[int] = (), *, jobs: int 
     wanted = list(folds) or list(stage.trained_folds)
     todo = [fold for fold in wanted if not _is_finished(folder / f"fold{fold}")]
     if todo:
-        write_file(folder / "run.json", json.dumps(_record(run, stage), indent=2) + "\n")
-        prepare_stage(run, stage)
+        if Workers.join().rank == 0:
+            write_file(folder / "run.json", json.dumps(_record(run, stage), indent=2) + "\n")
+            prepare_stage(run, stage)
+        wait_for_first_process()
     if jobs == 1 or len(todo) < 2:
         for fold in todo:
             train_fold(run, stage, fold)
@@ -121,16 +141,24 @@ def train_stage(run: Run, stage: Stage, folds: Iterable[int] = (), *, jobs: int 
 
 
 def prepare_stage(run: Run, stage: Stage) -> dict[str, PreparedCase]:
-    """Bring the stage's cases, with pseudo-labels filled in, onto its grid (what is there is not made again)."""
+    """Fill the missing labels of the stage's cases and bring them onto its grid; what is there is not made again."""
+    if isinstance(stage.labels, PseudoLabels):
+        fill_labels(run, stage)
+    return prepared_cases(run, stage)
+
+
+def prepared_cases(run: Run, stage: Stage) -> dict[str, PreparedCase]:
+    """Return the stage's cases on its grid, from filled labels that are there already.
+
+    Raises:
+        NothingToTrain: if the dataset has no case for the stage.
+    """
     entries = stage.cases(run.dataset.training)
     if not entries:
         raise NothingToTrain(f"stage {stage.name}: no case of {run.dataset.name} qualifies ({stage.cases})")
-    filled = fill_labels(run, stage) if isinstance(stage.labels, PseudoLabels) else None
-    cache = run.stage_folder(stage) / "prepared"
-    if Workers.join().rank == 0:
-        prepare_cases(stage, entries, lambda entry: _teaching_case(entry, filled), cache)
-    _wait_for_first_process()
-    return prepare_cases(stage, entries, lambda entry: _teaching_case(entry, filled), cache)
+    folder = run.stage_folder(stage)
+    filled = folder / "pseudo_labels" if isinstance(stage.labels, PseudoLabels) else None
+    return prepare_cases(stage, entries, lambda entry: _teaching_case(entry, filled), folder / "prepared")
 
 
 def train_fold(run: Run, stage: Stage, fold: int, threads: int | None = None) -> Path:
@@ -146,7 +174,7 @@ def train_fold(run: Run, stage: Stage, fold: int, threads: int | None = None) ->
     if threads is not None:
         torch.set_num_threads(threads)
     folder = run.stage_folder(stage)
-    prepared = prepare_stage(run, stage)
+    prepared = prepared_cases(run, stage)
     parts = run.dataset.folds(stage.cases(run.dataset.training), stage.folds, run.seed)
     held_out = {entry.id for entry in parts[fold]}
     training = [case for name, case in prepared.items() if name not in held_out]
@@ -162,36 +190,47 @@ def train_fold(run: Run, stage: Stage, fold: int, threads: int | None = None) ->
     model = train(stage, training, validation, folder / f"fold{fold}", seed=seed, facts=facts, device=run.device)
     if Workers.join().rank == 0:
         write_file(folder / f"fold{fold}" / "finished", "")
+    wait_for_first_process()
     return model
 
 
 def fill_labels(run: Run, stage: Stage) -> Path:
-    """Write the pseudo-labels that a stage learns from (by the first process) and return their folder."""
+    """Write the pseudo-labels that a stage learns from and return their folder."""
     teacher = run.system.stage(stage.labels.teacher)
     out = run.stage_folder(stage) / "pseudo_labels"
-    if Workers.join().rank == 0:
-        predict = teacher_submission(run, teacher)
-        entries = stage.cases(run.dataset.training)
-        report = write_pseudo_labels(
-            entries, predict, out, never=stage.labels.never, teacher=run.stage_folder(teacher).name
-        )
-        log.info("pseudo-labels from %s: %s", teacher.name, report)
+    report = write_pseudo_labels(
+        stage.cases(run.dataset.training),
+        teacher_submission(run, stage),
+        out,
+        never=stage.labels.never,
+        teacher=run.stage_folder(teacher).name,
+    )
+    log.info("pseudo-labels from %s: %s", teacher.name, report)
     return out
 
 
-def teacher_submission(run: Run, teacher: Stage) -> Submission:
-    """Return a teacher as something that predicts: its folds' ensemble on the whole volume."""
-    networks = {teacher.name: _networks(run, teacher)}
-    inference = replace(run.system.inference, localizer="", members=teacher.name, first_model_crop=False)
-    return Submission(inference, networks, {"system": run.system.key})
+def teacher_submission(run: Run, stage: Stage) -> Submission:
+    """Return the teacher of a stage as something that predicts: its folds' ensemble on the whole volume.
+
+    Its facts say for which cases it fills labels and how, so that a teacher that is stored can fill them again.
+    """
+    name = stage.labels.teacher
+    inference = replace(run.system.inference, localizer="", members=name, first_model_crop=False)
+    facts = _facts(run, None) | {"teaches": {"cases": encode(stage.cases), "labels": encode(stage.labels)}}
+    return Submission(inference, {name: _networks(run, run.system.stage(name))}, facts)
 
 
 def assemble(run: Run, folder: Path) -> Path:
-    """Write the submission folder from the finished trainings.
+    """Write the submission folder from the finished trainings, and every teacher as a submission in `teachers/STAGE`.
 
     Raises:
         FileNotFoundError: if a fold that the inference needs is not trained yet.
     """
+    for stage in run.needed_stages():
+        if isinstance(stage.labels, PseudoLabels):
+            teacher = teacher_submission(run, stage)
+            place = folder / "teachers" / stage.labels.teacher
+            save_submission(place, teacher.inference, teacher.networks, teacher.facts)
     networks = {name: _networks(run, run.system.stage(name)) for name in run.system.inference.stages}
     return save_submission(folder, run.system.inference, networks, _facts(run, None))
 
@@ -223,7 +262,7 @@ def _teaching_case(entry: Entry, filled: Path | None) -> Case:
     return replace(case, labels=read_labels(filled / "labelsTr" / f"{entry.id}.nii.gz"))
 
 
-def _wait_for_first_process() -> None:
+def wait_for_first_process() -> None:
     """Let the other processes wait until the first one has written what they are going to read."""
     if torch.distributed.is_initialized():
         torch.distributed.barrier()

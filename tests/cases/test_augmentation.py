@@ -68,6 +68,24 @@ def test_rotation_keeps_areas_on_planes_that_are_not_square():
         assert int(turned.sum()) == pytest.approx(100, abs=6)
 
 
+def test_each_axis_has_its_own_scale():
+    channels = np.zeros((41, 41, 1), np.uint8)
+    channels[10:31, 10:31] = 1  # 21 x 21
+
+    class Drawn:
+        """Gives the affine its draws: do it, no rotation, X sampled half as wide, Y as it is."""
+
+        def random(self):
+            return 0.0
+
+        def uniform(self, low, high, size=None):
+            return 0.0 if size is None else np.array([0.5, 1.0])
+
+    _, scaled = AxialAffine(1.0, 0.26, 0.5)(channels.astype(np.float32), channels, Drawn())
+    assert int(scaled[:, 20, 0].sum()) == pytest.approx(41, abs=1)  # 42 voxels, cut by the border
+    assert int(scaled[20, :, 0].sum()) == 21
+
+
 def test_mirror_flips_every_axis_it_names(patch):
     image, channels = Mirror(1.0, (0, 2))(*patch, np.random.default_rng(0))
     assert np.array_equal(image, patch[0][::-1, :, ::-1]) and np.array_equal(channels, patch[1][::-1, :, ::-1])

@@ -12,7 +12,7 @@ def case():
     channels[2, 2, 2] = 1
     channels[10:18, 10:18, 10:18] = 2
     image = np.arange(channels.size, dtype=np.float32).reshape(channels.shape)
-    return PreparedCase("a", image, channels, np.array([True, True, True]), class_voxels(channels))
+    return PreparedCase("a", image, channels, np.ones(3, bool), np.ones(3, bool), class_voxels(channels))
 
 
 def test_class_voxels_are_voxels_of_their_class_at_most_the_limit(case):

@@ -28,5 +28,9 @@ def cases():
         image = 0.5 + 0.3 * (channels == 1) - 0.3 * (channels == 3) + 0.05 * rng.standard_normal(channels.shape)
         annotated = np.zeros(13, bool)
         annotated[[1, 3]] = True
-        made.append(PreparedCase(f"c{seed}", image.astype(np.float32), channels, annotated, class_voxels(channels)))
+        made.append(
+            PreparedCase(
+                f"c{seed}", image.astype(np.float32), channels, annotated, np.ones(13, bool), class_voxels(channels)
+            )
+        )
     return made

@@ -77,17 +77,16 @@ def test_where_nothing_can_be_validated_the_last_epoch_is_kept(stage, cases, tmp
 
 def test_an_epoch_shows_every_case_equally_often(stage, cases):
     stage = replace(stage, optimization=replace(stage.optimization, steps_per_epoch=3, batch=2))
-    shown = [
-        case for step in range(3) for case in draw_batch(stage, cases, seed=0, epoch=0, step=step, workers=ALONE)[2]
-    ]
+    batches = [draw_batch(stage, cases, seed=0, epoch=0, step=step, workers=ALONE) for step in range(3)]
+    shown = [case for batch in batches for case in batch.cases]
     assert sorted(shown) == ["c0", "c0", "c1", "c1", "c2", "c2"]
 
 
 def test_processes_draw_the_parts_of_the_batch_that_one_process_draws(stage, cases):
     whole = draw_batch(stage, cases, seed=5, epoch=1, step=1, workers=ALONE)
     parts = [draw_batch(stage, cases, seed=5, epoch=1, step=1, workers=Workers(rank, 2)) for rank in range(2)]
-    assert torch.equal(whole[0], torch.cat([part[0] for part in parts]))
-    assert whole[2] == parts[0][2] + parts[1][2]
+    assert torch.equal(whole.image, torch.cat([part.image for part in parts]))
+    assert whole.cases == parts[0].cases + parts[1].cases
 
 
 def test_validation_scores_only_what_is_annotated_and_present(stage, cases):

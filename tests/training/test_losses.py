@@ -66,3 +66,22 @@ def test_channel_weights_raise_the_share_of_their_channel(batch):
 def test_an_unknown_reading_is_refused(batch):
     with pytest.raises(ValueError, match="'channels' or 'voxels'"):
         DiceFocal(focal_over="classes")(*batch)
+
+
+@pytest.mark.parametrize("reading", ["channels", "voxels"])
+def test_a_channel_that_a_sample_does_not_teach_gets_no_gradient_from_it(batch, reading):
+    logits, channels = batch
+    taught = torch.ones(2, 5, dtype=torch.bool)
+    taught[0, 3] = False  # the absent channel of the first sample
+    (gradient,) = torch.autograd.grad(DiceFocal(focal_over=reading)(logits, channels, taught), logits)
+    assert not gradient[0, 3].any() and gradient[1, 3].any() and gradient[0, 2].any()
+
+
+def test_sums_over_millions_of_voxels_stay_exact():
+    # a 160^3 patch of background, predicted with probability p everywhere: Dice = 1 - 2p / (p^2 + 1) for background
+    p = 0.6
+    logits = torch.zeros(1, 2, 160, 160, 160)
+    logits[:, 0] = torch.log(torch.tensor(p / (1 - p)))
+    loss = DiceFocal(focal_over="voxels", gamma=2.0)(logits, torch.zeros(1, 160, 160, 160, dtype=torch.uint8))
+    focal = (1 - p) ** 2 * -torch.log(torch.tensor(p)).item()
+    assert loss.item() == pytest.approx((1 - 2 * p / (p * p + 1) + 1) / 2 + focal, rel=1e-4)

@@ -24,10 +24,9 @@ def main(folder: Path) -> None:
     rng = np.random.default_rng(0)
     channels = np.zeros((20, 18, 16), np.uint8)
     channels[2:9, 3:12, 2:12] = 1
+    known = np.ones(13, bool)
     cases = [
-        PreparedCase(
-            f"c{i}", rng.random(channels.shape, np.float32), channels, np.ones(13, bool), class_voxels(channels)
-        )
+        PreparedCase(f"c{i}", rng.random(channels.shape, np.float32), channels, known, known, class_voxels(channels))
         for i in range(2)
     ]
     with joined_processes("cpu"):
