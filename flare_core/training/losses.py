@@ -67,6 +67,7 @@ class DiceFocal:
         log_right = log_probabilities.gather(1, target[:, None])[:, 0]
         dice = self._dice(log_probabilities.exp(), log_right.exp(), target)
         dice = (dice * weights).sum(1).mean() / weights.sum()
+        weights = self._focal_weights(weights)
         if self.focal_over == "voxels":
             focal = (_power(1 - log_right.exp(), self.gamma) * -log_right * weights[target]).mean()
         elif self.focal_over == "channels":
@@ -74,6 +75,10 @@ class DiceFocal:
         else:
             raise ValueError(f"focal_over is 'channels' or 'voxels', got {self.focal_over!r}")
         return dice + focal
+
+    def _focal_weights(self, weights: torch.Tensor) -> torch.Tensor:
+        """Return the weights (C,) of the focal term, given those of both terms."""
+        return weights
 
     def _dice(self, probabilities: torch.Tensor, right: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return the Dice loss (B, C); sums per channel are scattered from the right channel, no one-hot copy.
@@ -94,6 +99,26 @@ class DiceFocal:
         right = logits.gather(1, target[:, None])[:, 0]
         corrected = ((wrong(-right) - wrong(right)) * weights[target]).sum()
         return ((wrong(logits) * weights[:, None]).sum() + corrected) / logits.numel()
+
+
+@dataclass(frozen=True)
+class DiceWeightedFocal(DiceFocal):
+    """The same with further class weights in the focal term alone, for trainings of minutes.
+
+    Where a rare channel's probability is near 0 the Dice term has next to no gradient; only the focal term can wake it.
+
+    Attributes:
+        focal_weights: pairs (channel, factor), 1 for channels not named.
+    """
+
+    focal_weights: tuple[tuple[int, float], ...] = ()
+
+    def _focal_weights(self, weights: torch.Tensor) -> torch.Tensor:
+        """Return the weights (C,) of the focal term."""
+        weights = weights.clone()
+        for channel, weight in self.focal_weights:
+            weights[channel] *= weight
+        return weights
 
 
 def _power(base: torch.Tensor, exponent: float) -> torch.Tensor:
