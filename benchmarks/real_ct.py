@@ -31,7 +31,7 @@ from flare_core.inference.predict import predict_files
 from flare_core.inference.submission import load_submission, submission_hash
 from flare_core.paths import FIGURES, results_of, submission_of
 
-NEIGHBORS = ((11, "organs13"), (12, "organs5"))  # synthetic cases shown beside the real one: seed, group
+NEIGHBORS = ((400001, "validation"), (400004, "validation"))  # shown beside the real one: seed, group
 
 
 def measure(image: Path, labels: Path, prediction: Path) -> pd.DataFrame:
@@ -51,7 +51,7 @@ def draw(image: Path, labels: Path, prediction: Path) -> None:
     """Write the two pictures."""
     ct = read_image(image)
     real = CaseView(
-        "Real CT (TotalSegmentator test data, Apache-2.0)",
+        "Real CT",
         np.ascontiguousarray(ct.data),
         ct.spacing_mm,
         np.ascontiguousarray(read_labels(labels).data),
