@@ -13,9 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from flare_core.cases.boxes import Box, bounding_box
 from flare_core.evaluation.surface import agreeing_area, area_table, surface_of
-
-Box = tuple[slice, slice, slice]
 
 
 def dsc(reference: np.ndarray, prediction: np.ndarray) -> float:
@@ -70,21 +69,6 @@ def nsd(reference: np.ndarray, prediction: np.ndarray, spacing_mm: Sequence[floa
         second, first, spacing_mm, tolerance_mm
     )
     return agreeing / float(first.areas_mm2.sum() + second.areas_mm2.sum())
-
-
-def bounding_box(mask: np.ndarray) -> Box | None:
-    """Return the smallest box that holds the mask, or None if the mask is empty.
-
-    Args:
-        mask: bool array of shape (X, Y, Z).
-    """
-    box = []
-    for axis in range(mask.ndim):
-        filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
-        if not filled.size:
-            return None
-        box.append(slice(int(filled[0]), int(filled[-1]) + 1))
-    return tuple(box)
 
 
 def label_boxes(labels: np.ndarray) -> dict[int, Box]:

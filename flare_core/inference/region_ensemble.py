@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from flare_core.cases.boxes import bounding_box
 from flare_core.cases.labels import BY_NAME, ORGANS
 from flare_core.cases.preprocessing import scores_to_labels
 from flare_core.inference.network import TrainedNetwork
-from flare_core.inference.sliding_window import SlidingWindow, bounding_box
+from flare_core.inference.sliding_window import SlidingWindow
 
 log = logging.getLogger(__name__)
 

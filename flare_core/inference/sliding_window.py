@@ -15,7 +15,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -106,14 +105,3 @@ class SlidingWindow:
 def _box(corner: tuple[int, int, int], window: tuple[int, int, int]) -> tuple[slice, ...]:
     """Return the slices of a window."""
     return tuple(slice(c, c + w) for c, w in zip(corner, window, strict=True))
-
-
-def bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
-    """Return the smallest box around the true voxels of a 3-D mask, or None if there are none."""
-    slices = []
-    for axis in range(3):
-        hit = np.flatnonzero(mask.any(tuple(a for a in range(3) if a != axis)))
-        if hit.size == 0:
-            return None
-        slices.append(slice(int(hit[0]), int(hit[-1]) + 1))
-    return tuple(slices)

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from flare_core.evaluation.metrics import bounding_box, dsc, label_boxes, nsd
+from flare_core.cases.boxes import bounding_box
+from flare_core.evaluation.metrics import dsc, label_boxes, nsd
 from flare_core.evaluation.surface import area_table, surface_of
 
 ORACLE = json.loads(Path(__file__).with_name("oracle.json").read_text())

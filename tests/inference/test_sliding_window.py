@@ -1,12 +1,11 @@
 """Windows over a volume."""
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flare_core.inference.sliding_window import SlidingWindow, bounding_box
+from flare_core.inference.sliding_window import SlidingWindow
 
 
 def _two_channels(windows):
@@ -50,10 +49,3 @@ def test_gaussian_weights_peak_in_the_middle_and_never_vanish():
     assert weights.argmax() == weights.numel() // 2 and weights.min() > 0
     with pytest.raises(ValueError, match="'constant' or 'gaussian'"):
         SlidingWindow((4, 4, 4), weighting="flat").weights()
-
-
-def test_bounding_box_is_tight_and_none_for_an_empty_mask():
-    mask = np.zeros((5, 6, 7), bool)
-    assert bounding_box(mask) is None
-    mask[1, 2, 3] = mask[3, 2, 6] = True
-    assert bounding_box(mask) == (slice(1, 4), slice(2, 3), slice(3, 7))
