@@ -62,7 +62,10 @@ class Stage:
         network: builds the module (`flare_core.models`).
         loss, optimization, validation: `flare_core.training`.
         folds: number of parts that the cases are split into; fold k validates on part k.
-        trained_folds: which of them are trained.
+        trained_folds: which of them are trained; with `folds` 1 the only network learns from all cases.
+        objective: how a batch becomes a loss (`flare_core.training.objective`).
+        region: the part of a case that training sees (`flare_core.cases.regions`); None: all of it.
+        start: stage whose weights this one starts from; "": random ones.
     """
 
     name: str
@@ -79,6 +82,9 @@ class Stage:
     validation: Any
     folds: int
     trained_folds: tuple[int, ...]
+    objective: Any
+    region: Any = None
+    start: str = ""
 
 
 @dataclass(frozen=True)

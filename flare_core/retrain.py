@@ -60,7 +60,8 @@ def retrain(profile: str, *, jobs: int = 1, seed: int = 0) -> None:
         shrunk = system.at(profile)
         variants = {AS_PUBLISHED: shrunk} | {name: shrunk.ablated(name) for name in system.ablations}
         for variant, value in variants.items():
-            run = Run(value, profile, dataset, run_of(key, profile), seed, variant=variant)
+            trainings = run_of("trainings", profile)  # systems and ablations share what is equal
+            run = Run(value, profile, dataset, run_of(key, profile), seed, variant=variant, trainings=trainings)
             submission = train_system(run, jobs=jobs)
             labels = {"system": key, "variant": variant, "profile": profile, "seed": seed}
             evaluation = score(submission, dataset, run.folder / f"predictions_{variant}")

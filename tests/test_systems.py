@@ -12,7 +12,7 @@ from flare_core.inference.submission import load_submission, submission_hash
 from flare_core.recipe import PROFILES, decode, encode, fingerprint
 from flare_core.systems import SYSTEMS
 from flare_core.systems.describe import describe, describe_as_text
-from flare_core.training.loop import Workers, draw_batch
+from flare_core.training.batch import Workers, draw_batch
 from flare_core.training.prepare import prepare_cases
 from flare_core.training.run import Run, train_system
 
@@ -73,7 +73,7 @@ def test_training_again_does_nothing_and_a_changed_stage_is_trained_elsewhere(sy
     train_system(run)
     assert stamps == {path: path.stat().st_mtime_ns for path in folder.rglob("checkpoint.pt")}
     last = system.stages[-1].name
-    changed = replace(system.at("smoke").stage(last), purpose="another")
+    changed = replace(system.at("smoke").stage(last), folds=7)
     assert run.stage_folder(changed) != run.stage_folder(system.at("smoke").stage(last))
 
 

@@ -1,12 +1,13 @@
-"""Change a training patch at random: intensities, axial rotation and scale, mirroring.
+"""Change a training patch at random: what every paper uses (mirroring, noise), and nvauto's own transforms.
 
 Fifth step of the data flow. Every transform is a value with `__call__(image, channels, rng)`; it draws from the given
 generator only, takes and returns an image (float32, X, Y, Z) and its channels (uint8, same shape), and never changes
-its input.
+its input. nnU-Net's other transforms are in `spatial.py` and `intensity.py`.
 
 References:
     Project-MONAI/research-contributions, auto3dseg/algorithm_templates/segresnet, augmentation mode `ct_ax_1`, which
     has the paper's list (nvauto, section 2.2): histogram shift, contrast, axial affine, flips.
+    MIC-DKFZ/batchgenerators and batchgeneratorsv2 (noise, mirroring).
 """
 
 from __future__ import annotations
@@ -58,7 +59,11 @@ class AdjustContrast:
 
 @dataclass(frozen=True)
 class GaussianNoise:
-    """Add white noise of a random strength (used where profiles ask for it)."""
+    """Add white noise of a random strength.
+
+    nnU-Net's is `GaussianNoise(0.1, deviation=(0, 0.1))`: it calls its range a variance, but draws noise that has the
+    number as its standard deviation (versions 1 and 2 alike).
+    """
 
     probability: float
     deviation: tuple[float, float]
@@ -119,6 +124,17 @@ class Mirror:
         """Return the patch mirrored along the drawn axes."""
         drawn = [axis for axis in self.axes if rng.random() < self.probability]
         return np.flip(image, drawn), np.flip(channels, drawn)
+
+
+def around_one(bounds: tuple[float, float], rng: np.random.Generator) -> float:
+    """Draw a factor from [low, high] as nnU-Net does: half of the draws below 1 and half above, uniform on each side.
+
+    Bounds that do not enclose 1 give a uniform draw.
+    """
+    low, high = bounds
+    if not low < 1 < high:
+        return float(rng.uniform(low, high))
+    return float(rng.uniform(low, 1) if rng.random() < 0.5 else rng.uniform(1, high))
 
 
 def augmented(image: np.ndarray, channels: np.ndarray, transforms: tuple, rng: np.random.Generator) -> Patch:

@@ -6,7 +6,8 @@ centers at half-integer positions), so resampling there and back returns the ori
 
 References:
     nvauto section 2.1 (1 mm, trilinear / nearest, [-250, 250] to [0, 1]); Project-MONAI/research-contributions,
-    auto3dseg/algorithm_templates/segresnet, scripts/segmenter.py (sigmoid normalization, spacing tolerance).
+    auto3dseg/algorithm_templates/segresnet, scripts/segmenter.py (sigmoid normalization, spacing tolerance);
+    MIC-DKFZ/nnUNet (CT normalization); stmt section 2.1 and lseventeen/Two-Stage-Hybrid-Supervision (whole volumes).
 """
 
 from __future__ import annotations
@@ -46,19 +47,33 @@ class SigmoidWindow:
 
 
 @dataclass(frozen=True)
-class Preprocessing:
-    """Resample to a spacing, then normalize intensities.
+class ClipAndStandardize:
+    """Clip HU to [low_hu, high_hu], subtract a mean and divide by a standard deviation (nnU-Net's normalization of CT).
 
-    Attributes:
-        spacing_mm: voxel edge lengths of the network's grid along X, Y, Z.
-        intensity: `IntensityWindow` or `SigmoidWindow`.
-        kept_ratio: an axis whose spacing is already within this range times the target is not resampled
-            (the template's 0.75..1.25); None resamples always.
+    In nnU-Net all four numbers are from the labeled voxels of the training cases: the 0.5 and 99.5 percentiles, the
+    mean and the standard deviation (at least 1e-8). Version 2 does this before resampling, version 1 after it, as here.
     """
 
-    spacing_mm: tuple[float, float, float]
-    intensity: IntensityWindow | SigmoidWindow
-    kept_ratio: tuple[float, float] | None = None
+    low_hu: float
+    high_hu: float
+    mean_hu: float
+    deviation_hu: float
+
+    def __call__(self, image_hu: torch.Tensor) -> torch.Tensor:
+        """Map HU of any shape to values around 0; the input is left as it is."""
+        return image_hu.clamp(self.low_hu, self.high_hu).sub_(self.mean_hu).div_(max(self.deviation_hu, 1e-8))
+
+
+Intensity = IntensityWindow | SigmoidWindow | ClipAndStandardize
+
+
+class OntoGrid:
+    """What every preprocessing does once it knows its grid.
+
+    A preprocessing has a field `intensity` and says in `grid_shape` how many voxels a volume gets.
+    """
+
+    intensity: Intensity
 
     def grid_shape(self, shape: Iterable[int], spacing_mm: Iterable[float]) -> tuple[int, int, int]:
         """Return the network grid's shape for a volume, at least one voxel an axis.
@@ -67,11 +82,7 @@ class Preprocessing:
             shape: voxels along X, Y, Z.
             spacing_mm: voxel edge lengths along X, Y, Z.
         """
-        sides = []
-        for size, have, want in zip(shape, spacing_mm, self.spacing_mm, strict=True):
-            keep = self.kept_ratio is not None and self.kept_ratio[0] <= have / want <= self.kept_ratio[1]
-            sides.append(int(size) if keep else max(1, round(size * have / want)))
-        return tuple(sides)
+        raise NotImplementedError
 
     def image_to_grid(self, image_hu: np.ndarray, spacing_mm: Iterable[float]) -> torch.Tensor:
         """Return the normalized image on the network's grid.
@@ -92,6 +103,50 @@ class Preprocessing:
         """Return a label map on the network's grid by nearest neighbor (uint8, shape `grid_shape(...)`)."""
         shape = self.grid_shape(labels.shape, spacing_mm)
         return labels[np.ix_(*(nearest_indices(n, m) for n, m in zip(labels.shape, shape, strict=True)))]
+
+
+@dataclass(frozen=True)
+class Preprocessing(OntoGrid):
+    """Resample to a spacing, then normalize intensities.
+
+    Attributes:
+        spacing_mm: voxel edge lengths of the network's grid along X, Y, Z.
+        intensity: maps HU to what the network expects.
+        kept_ratio: an axis whose spacing is already within this range times the target is not resampled
+            (the template's 0.75..1.25); None resamples always.
+    """
+
+    spacing_mm: tuple[float, float, float]
+    intensity: Intensity
+    kept_ratio: tuple[float, float] | None = None
+
+    def grid_shape(self, shape: Iterable[int], spacing_mm: Iterable[float]) -> tuple[int, int, int]:
+        """Return the volume's extent divided by the spacing, rounded."""
+        sides = []
+        for size, have, want in zip(shape, spacing_mm, self.spacing_mm, strict=True):
+            keep = self.kept_ratio is not None and self.kept_ratio[0] <= have / want <= self.kept_ratio[1]
+            sides.append(int(size) if keep else max(1, round(size * have / want)))
+        return tuple(sides)
+
+
+@dataclass(frozen=True)
+class FixedGrid(OntoGrid):
+    """Resize every volume to the same number of voxels, whatever its spacing and extent, then normalize intensities.
+
+    Images are resized trilinearly and labels by nearest neighbor (the stmt code: cubic splines and linear in training,
+    trilinear in inference).
+
+    Attributes:
+        shape: voxels of the network's grid along X, Y, Z.
+        intensity: maps HU to what the network expects.
+    """
+
+    shape: tuple[int, int, int]
+    intensity: Intensity
+
+    def grid_shape(self, shape: Iterable[int], spacing_mm: Iterable[float]) -> tuple[int, int, int]:
+        """Return `shape`, for any volume."""
+        return tuple(self.shape)
 
 
 def nearest_indices(size: int, new_size: int) -> np.ndarray:

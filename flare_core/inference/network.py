@@ -18,12 +18,24 @@ import torch
 from safetensors.torch import load, save
 
 from flare_core.cases.labels import LabelScheme
-from flare_core.cases.preprocessing import IntensityWindow, Preprocessing, SigmoidWindow
+from flare_core.cases.preprocessing import ClipAndStandardize, FixedGrid, IntensityWindow, Preprocessing, SigmoidWindow
+from flare_core.inference.nnunet_labels import NnUNetLabels
+from flare_core.inference.nnunet_preprocessing import (
+    NnUNetPreprocessing,
+    NnUNetResampling,
+    NoNormalization,
+    ZScoreNormalization,
+)
 from flare_core.models.segresnet import SegResNet
+from flare_core.models.unet import PlainUNet, ResidualEncoderUNet
 from flare_core.recipe import decode, encode
 from flare_core.storage import write_file
 
-PARTS = (LabelScheme, Preprocessing, IntensityWindow, SigmoidWindow, SegResNet)
+PARTS = (
+    *(LabelScheme, Preprocessing, FixedGrid, IntensityWindow, SigmoidWindow, ClipAndStandardize),
+    *(NnUNetLabels, NnUNetPreprocessing, NnUNetResampling, NoNormalization, ZScoreNormalization),
+    *(SegResNet, PlainUNet, ResidualEncoderUNet),
+)
 """Every part that a stored network may be made of; a new network file adds its class here."""
 
 
@@ -79,9 +91,9 @@ class TrainedNetwork:
     """
 
     module: torch.nn.Module
-    architecture: SegResNet
-    scheme: LabelScheme
-    preprocessing: Preprocessing
+    architecture: SegResNet | PlainUNet | ResidualEncoderUNet
+    scheme: LabelScheme | NnUNetLabels
+    preprocessing: Preprocessing | NnUNetPreprocessing
     facts: dict[str, Any] = field(default_factory=dict)
     bfloat16: bool = False
 
@@ -96,15 +108,23 @@ class TrainedNetwork:
             return self.module(windows.to(self.device)).float()
 
 
-def save_network(folder: Path, network: TrainedNetwork) -> Path:
-    """Write a model folder (weights in float16); `model.json` comes last, so that a folder with it is complete.
+def save_network(folder: Path, network: TrainedNetwork, precision: str = "float16") -> Path:
+    """Write a model folder; `model.json` comes last, so that a folder with it is complete.
 
+    Args:
+        folder: made if missing.
+        network: what to store.
+        precision: `float16`, or `float32` for a network that is only ever computed in float32, too.
     Returns:
         The folder.
+    Raises:
+        ValueError: for another precision.
     """
+    if precision not in ("float16", "float32"):
+        raise ValueError(f"precision is 'float16' or 'float32', got {precision!r}")
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
-        name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
+        name: (value.to(getattr(torch, precision)) if value.is_floating_point() else value).contiguous().cpu()
         for name, value in network.module.state_dict().items()
     }
     weights = save(tensors)
@@ -114,6 +134,7 @@ def save_network(folder: Path, network: TrainedNetwork) -> Path:
         "network": encode(network.architecture),
         "scheme": encode(network.scheme),
         "preprocessing": encode(network.preprocessing),
+        "precision": precision,
         "sha256": hashlib.sha256(weights).hexdigest(),
         **network.facts,
     }
@@ -127,7 +148,7 @@ def load_network(folder: Path, device: str = "cpu", exact: bool = False) -> Trai
     Args:
         folder: holds `weights.safetensors` and `model.json`.
         device: torch device.
-        exact: float32 everywhere, even where bfloat16 is faster.
+        exact: float32 everywhere, even where bfloat16 is faster; a network stored in float32 is always computed so.
     Raises:
         BadModel: if a file is missing or damaged, the architecture is unknown, the weights do not belong to it
             (SHA-256, names, shapes) or are not finite.
@@ -156,7 +177,8 @@ def load_network(folder: Path, device: str = "cpu", exact: bool = False) -> Trai
         raise BadModel(f"{folder}: the weights do not fit the network in model.json: {reason}") from None
     if not all(torch.isfinite(tensor).all() for tensor in state.values()):
         raise BadModel(f"{folder}: the weights hold NaN or infinite values; train or copy the model again")
-    facts = {k: v for k, v in model.items() if k not in ("format", "network", "scheme", "preprocessing", "sha256")}
+    known = ("format", "network", "scheme", "preprocessing", "precision", "sha256")
+    facts = {k: v for k, v in model.items() if k not in known}
     module = module.eval().to(device)
-    fast = not exact and has_fast_bfloat16(torch.device(device))
+    fast = not exact and model.get("precision") != "float32" and has_fast_bfloat16(torch.device(device))
     return TrainedNetwork(module, architecture, scheme, preprocessing, facts, bfloat16=fast)

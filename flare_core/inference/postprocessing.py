@@ -1,15 +1,17 @@
-"""Clean a predicted label map: split united pairs, drop stray slices, drop tiny tumors.
+"""Clean a predicted label map: split united pairs, drop stray slices and stray components, drop tiny tumors.
 
 Eleventh step of the data flow, after the scores became labels. Each rule is a value with `__call__(labels, spacing_mm)`
 that takes uint8 target ids (X, Y, Z) in RAS+ and returns a new map; an empty map, or one without the rule's targets,
 comes back unchanged.
 
 References:
-    nvauto, sections 2.5 (left-right merging) and 2.6 (post-processing).
+    nvauto, sections 2.5 (left-right merging) and 2.6 (post-processing); stmt, section 2.3 (largest component), and its
+    code, lseventeen/Two-Stage-Hybrid-Supervision, postprocess/remove_small_connected_component.py.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cc3d
@@ -93,6 +95,54 @@ class LongestRun:
 
 
 @dataclass(frozen=True)
+class KeepLargest:
+    """Keep of each target only its largest 26-connected component.
+
+    Attributes:
+        targets: names; of two equally large components one is kept.
+    """
+
+    targets: tuple[str, ...]
+
+    def __call__(self, labels: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
+        """Return the map without the smaller components."""
+        components, owners = _components(labels, self.targets)
+        voxels = np.bincount(components.ravel())
+        stays = np.zeros(voxels.size, bool)
+        stays[0] = True  # what belongs to no component: background and other targets
+        for owner in np.unique(owners[1:]):
+            own = np.flatnonzero(owners == owner)
+            stays[own[voxels[own].argmax()]] = True
+        return np.where(stays[components], labels, np.uint8(0))
+
+
+@dataclass(frozen=True)
+class KeepComponents:
+    """Keep only the largest 26-connected components of all targets together, if they are large enough.
+
+    Attributes:
+        targets: names; a component holds one target, but all of them compete.
+        minimum_mm3: a component stays if its volume is larger.
+        most: how many components stay at most.
+    """
+
+    targets: tuple[str, ...]
+    minimum_mm3: float
+    most: int
+
+    def __call__(self, labels: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
+        """Return the map without the other components."""
+        components, _ = _components(labels, self.targets)
+        volumes_mm3 = np.bincount(components.ravel()) * math.prod(spacing_mm)
+        volumes_mm3[0] = 0
+        largest = np.argsort(-volumes_mm3, kind="stable")[: self.most]
+        stays = np.zeros(volumes_mm3.size, bool)
+        stays[largest] = volumes_mm3[largest] > self.minimum_mm3
+        stays[0] = True
+        return np.where(stays[components], labels, np.uint8(0))
+
+
+@dataclass(frozen=True)
 class RemoveSmall:
     """Erase a target that has fewer voxels than a limit in the whole volume.
 
@@ -117,3 +167,12 @@ def _largest_components(mask: np.ndarray, count: int) -> list[tuple[np.ndarray, 
     components, found = cc3d.largest_k(mask, k=count, connectivity=26, return_N=True)
     parts = [np.nonzero(components == i) for i in range(1, found + 1)]
     return sorted(parts, key=lambda part: -part[0].size)
+
+
+def _components(labels: np.ndarray, targets: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return a map of the named targets' 26-connected components (0: none), and the target id of each component."""
+    named = np.where(np.isin(labels, [BY_NAME[name].id for name in targets]), labels, np.uint8(0))
+    components, count = cc3d.connected_components(named, connectivity=26, return_N=True)
+    owners = np.zeros(count + 1, np.uint8)
+    owners[components] = named
+    return components, owners

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from flare_core.cases.boxes import bounding_box
+from flare_core.cases.boxes import bounding_box, rescaled, widened
 from flare_core.cases.labels import BY_NAME, ORGANS
 from flare_core.cases.preprocessing import scores_to_labels
+from flare_core.cases.regions import whole
+from flare_core.inference.ensemble import is_constant, mean_scores, member_scores
 from flare_core.inference.network import TrainedNetwork
 from flare_core.inference.sliding_window import SlidingWindow
 
@@ -73,8 +75,7 @@ class RegionEnsemble:
             uint8 array of the same shape with target ids 0..14.
         """
         labels = np.zeros(image_hu.shape, np.uint8)
-        if image_hu.min() == image_hu.max():
-            log.warning("the image is constant (%g HU): nothing to segment, the label map is empty", image_hu.flat[0])
+        if is_constant(image_hu):
             return labels
         region = self.region(image_hu, spacing_mm, networks)
         members = networks[self.members]
@@ -92,54 +93,42 @@ class RegionEnsemble:
         networks: Mapping[str, Sequence[TrainedNetwork]],
     ) -> tuple[slice, slice, slice]:
         """Return the abdominal region that the localizer finds; the whole volume if it finds none."""
-        whole = tuple(slice(0, n) for n in image_hu.shape)
         if not self.localizer:
-            return whole
+            return whole(image_hu.shape)
         (network,) = networks[self.localizer]
         grid = network.preprocessing.image_to_grid(image_hu, spacing_mm)
         mask = scores_to_labels(self.localizer_window(network, grid), tuple(grid.shape)) > 0
         box = bounding_box(mask)
         if box is None:
             log.warning("the localizer found no abdomen: predicting on the whole volume")
-            return whole
-        scaled = tuple(
-            slice(int(b.start * n / g), int(np.ceil(b.stop * n / g)))
-            for b, n, g in zip(box, image_hu.shape, grid.shape, strict=True)
-        )
-        return self._grown(scaled, image_hu.shape, spacing_mm, self.region_axes)
+            return whole(image_hu.shape)
+        return self._grown(rescaled(box, grid.shape, image_hu.shape), image_hu.shape, spacing_mm, self.region_axes)
 
     def _average(self, grid: torch.Tensor, members: Sequence[TrainedNetwork]) -> torch.Tensor:
         """Return the mean scores of all members on their grid (C, X, Y, Z); what is cropped away is background."""
-        total = self._scores(members[0], grid)
-        if len(members) == 1:
-            return total
-        kept = slice(0, grid.shape[2])
-        if self.first_model_crop:
-            kept = self._first_model_range(members[0], total)
+        if not self.first_model_crop or len(members) == 1:
+            return mean_scores(members, grid, self.window, self.average)
+        total = member_scores(members[0], grid, self.window, self.average)
+        kept = self._first_model_range(members[0], total)
         for member in members[1:]:
-            total[..., kept] += self._scores(member, grid[..., kept])
+            total[..., kept] += member_scores(member, grid[..., kept], self.window, self.average)
         total /= len(members)
         for outside in (slice(0, kept.start), slice(kept.stop, grid.shape[2])):
             total[..., outside] = 0
             total[0, ..., outside] = 1
         return total
 
-    def _scores(self, member: TrainedNetwork, grid: torch.Tensor) -> torch.Tensor:
-        """Return one member's probabilities or logits."""
-        softmax = (lambda scores: scores.softmax(1)) if self.average == "probabilities" else None
-        return self.window(member, grid, activation=softmax)
-
     def _first_model_range(self, member: TrainedNetwork, scores: torch.Tensor) -> slice:
         """Return the slices around the first model's organs, or all of them if a tumor lies outside."""
         labels = member.scheme.to_targets(scores.argmax(0).numpy())
-        whole = slice(0, labels.shape[2])
+        full = slice(0, labels.shape[2])
         organs = bounding_box(np.isin(labels, ORGAN_IDS))
         if organs is None:
-            return whole
+            return full
         kept = self._grown(organs, labels.shape, member.preprocessing.spacing_mm, (2,))[2]
         tumor = np.flatnonzero((labels == BY_NAME["tumor"].id).any((0, 1)))
         is_outside = tumor.size and (tumor[0] < kept.start or tumor[-1] >= kept.stop)
-        return whole if is_outside else kept
+        return full if is_outside else kept
 
     def _grown(
         self,
@@ -149,9 +138,5 @@ class RegionEnsemble:
         axes: tuple[int, ...],
     ) -> tuple[slice, slice, slice]:
         """Return the box widened by the margin along `axes` within the volume; other axes are not cropped."""
-        grown = []
-        for axis in range(3):
-            margin = int(np.ceil(self.margin_mm / spacing_mm[axis]))
-            start, stop = box[axis].start - margin, box[axis].stop + margin
-            grown.append(slice(max(0, start), min(shape[axis], stop)) if axis in axes else slice(0, shape[axis]))
-        return tuple(grown)
+        grown = widened(box, (self.margin_mm,) * 3, spacing_mm, shape)
+        return tuple(grown[axis] if axis in axes else slice(0, shape[axis]) for axis in range(3))

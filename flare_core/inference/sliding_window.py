@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,12 +40,7 @@ class SlidingWindow:
 
         Along each axis the windows are as few as the overlap allows and evenly spread from border to border.
         """
-        axes = []
-        for size, window in zip(shape, self.window, strict=True):
-            step = max(1.0, window * (1 - self.overlap))
-            count = max(1, math.ceil((size - window) / step) + 1)
-            last = size - window
-            axes.append([round(i * last / (count - 1)) for i in range(count)] if count > 1 else [0])
+        axes = [evenly_spread(size, side, self.overlap) for size, side in zip(shape, self.window, strict=True)]
         return list(itertools.product(*axes))
 
     def weights(self) -> torch.Tensor:
@@ -79,29 +74,77 @@ class SlidingWindow:
         Returns:
             float32 tensor of shape (C, X, Y, Z) on the CPU.
         """
-        short = [max(0, window - size) for size, window in zip(image.shape, self.window, strict=True)]
-        before = [s // 2 for s in short]
-        padding = [v for s, b in reversed(list(zip(short, before, strict=True))) for v in (b, s - b)]
-        padded = F.pad(image, padding) if any(short) else image
-        weights = self.weights()
+        padded, kept = padded_to(image, self.window)
         corners = self.corners(tuple(padded.shape))
-        total, covered = None, torch.zeros(padded.shape)
+        sums = None
         for start in range(0, len(corners), self.batch):
-            group = [_box(corner, self.window) for corner in corners[start : start + self.batch]]
-            scores = network(torch.stack([padded[box] for box in group])[:, None]).float()
-            if activation is not None:
-                scores = activation(scores)
-            scores = scores.cpu()
-            if total is None:
-                total = torch.zeros(scores.shape[1], *padded.shape)
-            for box, score in zip(group, scores, strict=True):
-                total[(slice(None), *box)] += score * weights
-                covered[box] += weights
-        total /= covered
-        kept = tuple(slice(b, b + size) for b, size in zip(before, image.shape, strict=True))
-        return total[(slice(None), *kept)]
+            group = corners[start : start + self.batch]
+            scores = run_windows(network, padded, group, self.window, activation)
+            if sums is None:
+                sums = ScoreSums(scores.shape[1], tuple(padded.shape), self.weights())
+            sums.add(group, scores)
+        return sums.means()[(slice(None), *kept)]
 
 
-def _box(corner: tuple[int, int, int], window: tuple[int, int, int]) -> tuple[slice, ...]:
+class ScoreSums:
+    """Weighted sums of window scores over a volume, on the CPU."""
+
+    def __init__(self, channels: int, shape: tuple[int, int, int], weights: torch.Tensor) -> None:
+        self.weights = weights
+        self._total = torch.zeros(channels, *shape)
+        self._covered = torch.zeros(shape)
+
+    def add(self, corners: Sequence[tuple[int, int, int]], scores: torch.Tensor) -> None:
+        """Add the scores (B, C, *window) of the windows at `corners`."""
+        for corner, score in zip(corners, scores, strict=True):
+            box = box_at(corner, tuple(self.weights.shape))
+            self._total[(slice(None), *box)] += score * self.weights
+            self._covered[box] += self.weights
+
+    def means(self) -> torch.Tensor:
+        """Return the weighted means (C, X, Y, Z), 0 in every channel where no window was; call it once, at the end."""
+        return self._total.div_(self._covered.clamp_(min=1e-7))
+
+
+def evenly_spread(size: int, window: int, overlap: float) -> list[int]:
+    """Return the first voxels of the windows along an axis with `size` >= `window`, from border to border.
+
+    They are as few as the overlap allows and evenly spread, as nnU-Net's are.
+    """
+    step = max(1.0, window * (1 - overlap))
+    count = max(1, math.ceil((size - window) / step) + 1)
+    return [round(i * (size - window) / (count - 1)) for i in range(count)] if count > 1 else [0]
+
+
+def padded_to(image: torch.Tensor, shape: Sequence[int]) -> tuple[torch.Tensor, tuple[slice, ...]]:
+    """Pad a volume with zeros on both sides to at least a shape.
+
+    Args:
+        image: tensor of shape (X, Y, Z).
+        shape: smallest sides.
+    Returns:
+        The padded volume (the input itself where it is large enough) and the slices where the input lies in it.
+    """
+    short = [max(0, side - size) for size, side in zip(image.shape, shape, strict=True)]
+    before = [s // 2 for s in short]
+    kept = tuple(slice(b, b + size) for b, size in zip(before, image.shape, strict=True))
+    if not any(short):
+        return image, kept
+    return F.pad(image, [v for s, b in reversed(list(zip(short, before, strict=True))) for v in (b, s - b)]), kept
+
+
+def run_windows(
+    network: Callable[[torch.Tensor], torch.Tensor],
+    image: torch.Tensor,
+    corners: Sequence[tuple[int, int, int]],
+    window: tuple[int, int, int],
+    activation: Callable[[torch.Tensor], torch.Tensor] | None,
+) -> torch.Tensor:
+    """Return a network's float32 scores (B, C, *window), on the CPU, for the windows at B corners of a volume."""
+    scores = network(torch.stack([image[box_at(corner, window)] for corner in corners])[:, None]).float()
+    return (scores if activation is None else activation(scores)).cpu()
+
+
+def box_at(corner: tuple[int, int, int], window: tuple[int, int, int]) -> tuple[slice, ...]:
     """Return the slices of a window."""
     return tuple(slice(c, c + w) for c, w in zip(corner, window, strict=True))

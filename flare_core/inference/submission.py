@@ -15,14 +15,31 @@ from typing import Any
 
 import numpy as np
 
+from flare_core.cases.regions import BodyBox
+from flare_core.inference.merged_networks import MergedNetworks
 from flare_core.inference.network import BadModel, TrainedNetwork, load_network, save_network
-from flare_core.inference.postprocessing import LongestRun, RemoveSmall, SplitPairs
+from flare_core.inference.nnunet_mode import NnUNetPredictor
+from flare_core.inference.nnunet_preprocessing import NnUNetResampling
+from flare_core.inference.postprocessing import KeepComponents, KeepLargest, LongestRun, RemoveSmall, SplitPairs
 from flare_core.inference.region_ensemble import RegionEnsemble
+from flare_core.inference.sliding_ensemble import SlidingEnsemble
 from flare_core.inference.sliding_window import SlidingWindow
+from flare_core.inference.sparse_window import SparseWindow
+from flare_core.inference.two_stage import TwoStage
+from flare_core.inference.whole_volume import WholeVolume
 from flare_core.recipe import decode, encode
 from flare_core.storage import write_file
 
-PARTS = (RegionEnsemble, SlidingWindow, SplitPairs, LongestRun, RemoveSmall)
+Inference = RegionEnsemble | SlidingEnsemble | MergedNetworks | TwoStage | NnUNetPredictor
+"""What turns one case into labels: has `stages`, and is called as `inference(image_hu, spacing_mm, networks)`."""
+
+PARTS = (
+    *(RegionEnsemble, SlidingEnsemble, MergedNetworks, TwoStage, NnUNetPredictor),
+    NnUNetResampling,
+    *(SlidingWindow, SparseWindow, WholeVolume),
+    BodyBox,
+    *(SplitPairs, LongestRun, RemoveSmall, KeepLargest, KeepComponents),
+)
 """Every part that a stored inference may be made of: a new inference file adds its class here."""
 
 
@@ -31,12 +48,12 @@ class Submission:
     """Everything that turns an image into labels.
 
     Attributes:
-        inference: called as `inference(image_hu, spacing_mm, networks)`.
+        inference: predicts with the networks.
         networks: trained networks of each stage that the inference uses.
         facts: system, profile and recipe fingerprint.
     """
 
-    inference: RegionEnsemble
+    inference: Inference
     networks: Mapping[str, Sequence[TrainedNetwork]]
     facts: dict[str, Any]
 
@@ -53,16 +70,27 @@ class Submission:
 
 def save_submission(
     folder: Path,
-    inference: RegionEnsemble,
+    inference: Inference,
     networks: Mapping[str, Sequence[TrainedNetwork]],
     facts: dict[str, Any],
+    precision: str = "float16",
 ) -> Path:
-    """Write a submission folder; `submission.json` comes last, so that a folder with it is complete."""
+    """Write a submission folder; `submission.json` comes last, so that a folder with it is complete.
+
+    Args:
+        folder: made if missing.
+        inference: what predicts with the networks.
+        networks: of each stage that the inference uses, with their `fold` among their facts; read once and in order.
+        facts: system, profile and recipe fingerprint.
+        precision: of the stored weights (`save_network`).
+    Returns:
+        The folder.
+    """
     members = []
     for stage in inference.stages:
         for network in networks[stage]:
             name = f"{stage}_fold{network.facts['fold']}"
-            save_network(folder / name, network)
+            save_network(folder / name, network, precision)
             members.append({"stage": stage, "folder": name})
     content = {"format": 1, **facts, "inference": encode(inference), "networks": members}
     write_file(folder / "submission.json", json.dumps(content, indent=2) + "\n")

@@ -3,6 +3,8 @@
 Adding a paper is one file and one line here; tests, notebooks and the command line pick it up.
 """
 
+from flare_core.systems.dkfz import DKFZ_BS4_8, DKFZ_BS8
+from flare_core.systems.efficient_nnunet import EFFICIENT_NNUNET
 from flare_core.systems.nvauto import NVAUTO
 
-SYSTEMS = {system.key: system for system in (NVAUTO,)}
+SYSTEMS = {system.key: system for system in (NVAUTO, DKFZ_BS8, DKFZ_BS4_8, EFFICIENT_NNUNET)}

@@ -14,15 +14,22 @@ from flare_core.cases.preprocessing import IntensityWindow, Preprocessing
 from flare_core.cases.sampling import ClassBalancedCrop
 from flare_core.inference.postprocessing import LongestRun, RemoveSmall, SplitPairs
 from flare_core.inference.region_ensemble import RegionEnsemble
+from flare_core.inference.sliding_ensemble import SlidingEnsemble
 from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.models.segresnet import SegResNet
 from flare_core.recipe import Limits, Stage, System
 from flare_core.systems.nvauto_profiles import ABLATIONS, DEPARTURES, PROFILES, RUN_ORGANS
 from flare_core.training.losses import DeepSupervision, DiceFocal
+from flare_core.training.objective import Supervised
 from flare_core.training.optimization import AdamW, Optimization, Validation, WarmupCosine
 from flare_core.training.selection import FULLY_LABELED, LABELED, AsGiven, PseudoLabels
 
 WINDOW = IntensityWindow(-250, 250)  # [P 2.1]
+CLEANING = (
+    SplitPairs(),  # [P 2.5]
+    LongestRun(RUN_ORGANS),  # [P 2.6]
+    RemoveSmall("tumor", minimum_voxels=100),  # [P 2.6]
+)
 
 ROUND1 = Stage(
     name="round1",
@@ -51,13 +58,15 @@ ROUND1 = Stage(
     ),
     folds=5,  # [P 2]
     trained_folds=(0, 1, 2, 3, 4),
+    objective=Supervised(),
 )
+TEACHING = SlidingEnsemble(("round1",), SlidingWindow((224, 224, 224)), "probabilities", postprocessing=CLEANING)
 ROUND2 = replace(
     ROUND1,
     name="round2",
     purpose="segment all targets, taught by all labeled cases with pseudo-labels for missing organs",
     cases=LABELED,  # [P 2.3] 2200 cases
-    labels=PseudoLabels(teacher="round1", never=("tumor",)),  # [P 2.3]
+    labels=PseudoLabels(teacher="round1", inference=TEACHING, never=("tumor",)),  # [P 2.3]
 )
 LOCALIZER = replace(
     ROUND1,
@@ -85,11 +94,7 @@ NVAUTO = System(
         margin_mm=20,  # [ours]
         first_model_crop=True,  # [P 2.5]
         average="probabilities",  # [ours]
-        postprocessing=(
-            SplitPairs(),  # [P 2.5]
-            LongestRun(RUN_ORGANS),  # [P 2.6]
-            RemoveSmall("tumor", minimum_voxels=100),  # [P 2.6]
-        ),
+        postprocessing=CLEANING,
     ),
     limits=Limits(time_s=15, memory_mib=4096),  # [P 3.1]
     departures=DEPARTURES,

@@ -3,6 +3,7 @@
 from flare_core.cases.augmentation import AdjustContrast, AxialAffine, HistogramShift
 from flare_core.cases.sampling import ClassBalancedCrop
 from flare_core.inference.postprocessing import LongestRun, RemoveSmall, SplitPairs
+from flare_core.inference.sliding_ensemble import SlidingEnsemble
 from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.models.segresnet import SegResNet
 from flare_core.recipe import Departure, Override
@@ -11,8 +12,12 @@ from flare_core.training.optimization import Validation
 from flare_core.training.selection import AsGiven, CautiousPseudoLabels
 
 RUN_ORGANS = ("liver", "right_kidney", "left_kidney", "spleen", "pancreas", "aorta")  # [P 2.6]
-CAUTIOUS = CautiousPseudoLabels(teacher="round1", never=("tumor",), ignored=("tumor",))
-TUMOR_LOSS = DiceWeightedFocal(focal_over="voxels", focal_weights=((12, 20.0),))
+WINDOW = SlidingWindow((48, 48, 48), batch=2)
+CLEANING = (SplitPairs(), LongestRun(RUN_ORGANS), RemoveSmall("tumor", 5))
+CAUTIOUS = CautiousPseudoLabels(
+    "round1", SlidingEnsemble(("round1",), WINDOW, "probabilities", postprocessing=CLEANING), ("tumor",), ("tumor",)
+)
+TUMOR_LOSS = DiceWeightedFocal(focal_over="voxels", focal_weights=((12, 40.0),))
 AUGMENTATION = (
     HistogramShift(probability=0.5, control_points=16),
     AdjustContrast(probability=0.2, gamma=(0.5, 3.0)),
@@ -93,6 +98,8 @@ MINI = (
     ),
     Override("localizer.sampling", ClassBalancedCrop((32, 32, 32)), "26 cm"),
     Override("*.augmentation", AUGMENTATION, "short training cannot afford mirrored and strongly stretched bodies"),
+    Override("round2.sampling.odds", ((12, 16.0),), "6 of 10 patches on a tumor if any"),
+    Override("round2.start", "round1", "organs are learned there: the steps of round 2 go to what is new"),
     Override("round2.labels", CAUTIOUS, "tumors that nobody marked outweigh the marked ones in 44 cases"),
     Override("*.network", SegResNet(width=8, blocks=(1, 2, 2, 4), supervised_levels=3), "1.2 M weights, four levels"),
     Override("localizer.network", SegResNet(width=8, blocks=(1, 1, 1), supervised_levels=2), "one class, 8 mm"),
@@ -109,12 +116,8 @@ MINI = (
     Override("*.trained_folds", (0, 1), "two of the five folds"),
     Override("localizer.trained_folds", (0,), "one network, as published"),
     Override("inference.localizer_window.window", (32, 32, 32), "the training size"),
-    Override("inference.window", SlidingWindow((48, 48, 48), batch=2), "the training size"),
-    Override(
-        "inference.postprocessing",
-        (SplitPairs(), LongestRun(RUN_ORGANS), RemoveSmall("tumor", 5)),
-        "100 voxels at 4 mm would be 6.4 ml; 5 are 0.3 ml",
-    ),
+    Override("inference.window", WINDOW, "the training size"),
+    Override("inference.postprocessing", CLEANING, "100 voxels at 4 mm would be 6.4 ml; 5 are 0.3 ml"),
 )
 SMOKE = (
     *MINI,
@@ -128,12 +131,14 @@ SMOKE = (
     Override("*.folds", 2, "a handful of cases"),
     Override("inference.localizer_window.window", (16, 16, 16), "the training size"),
     Override("inference.window.window", (16, 16, 16), "the training size"),
+    Override("round2.labels.inference.window.window", (16, 16, 16), "the training size"),
 )
 PROFILES = {"smoke": SMOKE, "mini": MINI}
 
 ABLATIONS = {
     "partial_as_full": (
         Override("round2.labels", AsGiven(), "section 2.3: training on the partial labels as they are was futile"),
+        Override("round2.start", "", "one round, from random weights"),
         Override("round2.trained_folds", (0,), "one network shows it"),
     ),
 }

@@ -1,18 +1,17 @@
 """The training loop: every network of every paper learns here.
 
-Eighth step of the data flow. Each patch is drawn by a generator seeded with (seed, step, place in the batch), so a
-training that stops and resumes sees the same patches as one that does not, and several processes that share a batch see
-the same patches as one process with the whole batch.
+Eighth step of the data flow: draw a batch, ask the stage's objective for the loss, step. Whatever a paper's training
+does besides is in its objective (`objective.py`, `mean_teacher.py`, `smit.py`).
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import logging
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,22 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
-from flare_core.cases.augmentation import augmented
 from flare_core.cases.sampling import PreparedCase
-from flare_core.inference.network import TrainedNetwork, autocast, has_fast_bfloat16, save_network
+from flare_core.inference.network import (
+    BadModel,
+    TrainedNetwork,
+    autocast,
+    has_fast_bfloat16,
+    load_network,
+    save_network,
+)
 from flare_core.recipe import Stage
 from flare_core.storage import write_file
+from flare_core.training.batch import Workers, draw_batch
 from flare_core.training.checkpoint import load_checkpoint, save_checkpoint
+from flare_core.training.objective import Lesson
+
+log = logging.getLogger(__name__)
 
 LAYOUT = torch.channels_last_3d
 """Memory layout of weights and patches: on a CPU a narrow network's step takes 0.6 of the default's time."""
@@ -35,36 +44,6 @@ LAYOUT = torch.channels_last_3d
 
 class Diverged(RuntimeError):
     """The loss is no longer finite; the message names the step and the cases of the batch."""
-
-
-@dataclass(frozen=True)
-class Workers:
-    """This process among those that train together (`torchrun` starts several; else there is one)."""
-
-    rank: int = 0
-    count: int = 1
-
-    @classmethod
-    def join(cls) -> Workers:
-        """Return this process's place in the running process group."""
-        return cls(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else cls()
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Patches of one step.
-
-    Attributes:
-        image: (B, 1, *patch) float32.
-        channels: (B, *patch) uint8.
-        taught: (B, C) bool, which channels each patch's labels say anything about.
-        cases: ids of the cases they are from.
-    """
-
-    image: torch.Tensor
-    channels: torch.Tensor
-    taught: torch.Tensor
-    cases: tuple[str, ...]
 
 
 def train(
@@ -76,6 +55,7 @@ def train(
     seed: int,
     facts: dict[str, Any],
     device: str = "cpu",
+    start: Path | None = None,
 ) -> Path:
     """Train one network; a training that was interrupted goes on from its last epoch.
 
@@ -87,9 +67,11 @@ def train(
         seed: of initialization, cases, patches and augmentation.
         facts: stored in `model.json`.
         device: torch device; under `torchrun` every process has its own.
+        start: model folder whose weights it starts from (`start_from`).
     Returns:
         The model folder.
     Raises:
+        BadModel: if no weight of `start` fits.
         Diverged: if the loss becomes NaN or infinite.
         ValueError: if the batch cannot be shared equally by the processes.
     """
@@ -98,33 +80,39 @@ def train(
         raise ValueError(f"a batch of {plan.batch} cannot be shared by {workers.count} processes; use a divisor")
     torch.manual_seed(seed)
     module = stage.network.build(stage.scheme.channels).to(device, memory_format=LAYOUT)
+    if start is not None:
+        start_from(module, start)
+    lesson = stage.objective.lesson(stage, module)
     optimizer = plan.optimizer.build(module.parameters())
     state = load_checkpoint(folder / "checkpoint.pt") or {"epoch": 0, "best": -1.0, "history": []}
     if state["epoch"]:
         module.load_state_dict(state["module"])
         optimizer.load_state_dict(state["optimizer"])
+        lesson.load_state_dict(state["lesson"])
     learner = DistributedDataParallel(module) if workers.count > 1 else module
     validated = plan_validation(stage)
 
     epochs = tqdm(range(state["epoch"], plan.epochs), desc=str(folder.name), disable=True if workers.rank else None)
     for epoch in epochs:
-        start = time.perf_counter()
+        began = time.perf_counter()
         rate = plan.optimizer.learning_rate * plan.schedule.factor(epoch, plan.epochs)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss = _epoch(stage, learner, optimizer, training, seed=seed, epoch=epoch, workers=workers)
+        loss = _epoch(stage, learner, lesson, optimizer, training, seed=seed, epoch=epoch)
         row = {"epoch": epoch + 1, "step": (epoch + 1) * plan.steps(len(training)), "learning_rate": rate, "loss": loss}
         if epoch in validated and validation:
             row |= validate(stage, module, validation, workers)
-        row["seconds"] = round(time.perf_counter() - start, 3)
+        row["seconds"] = round(time.perf_counter() - began, 3)
         state["history"].append(row)
         score = row.get("validation_dice", -1.0)
         if workers.rank == 0:
-            never_scored = state["best"] < 0 and epoch + 1 == plan.epochs
-            if score > state["best"] or never_scored:
+            is_last = epoch + 1 == plan.epochs
+            is_better = score > state["best"] and not _keeps_last(stage)
+            if is_better or (is_last and (state["best"] < 0 or _keeps_last(stage))):
                 _keep(stage, module, folder, facts | {"epoch": epoch + 1, "validation_dice": score, "seed": seed})
             state |= {"epoch": epoch + 1, "best": max(score, state["best"])}
             state |= {"module": module.state_dict(), "optimizer": optimizer.state_dict()}
+            state |= {"lesson": lesson.state_dict()}
             save_checkpoint(folder / "checkpoint.pt", state)
             write_history(folder / "history.csv", state["history"])
         epochs.set_postfix(loss=f"{loss:.3f}", dice=f"{max(score, state['best']):.3f}")
@@ -133,63 +121,66 @@ def train(
     return folder / "model"
 
 
-def plan_validation(stage: Stage) -> frozenset[int]:
-    """Return the epochs after which the stage is validated."""
-    return stage.validation.epochs(stage.optimization.epochs)
+def start_from(module: torch.nn.Module, folder: Path) -> int:
+    """Copy from a trained model every weight that the module has under the same name and shape; return their number.
 
-
-def draw_batch(
-    stage: Stage, cases: Sequence[PreparedCase], *, seed: int, epoch: int, step: int, workers: Workers
-) -> Batch:
-    """Return this process's share of one batch.
-
-    Cases come in a new random order every epoch; a batch may run over its end into the next order.
+    Raises:
+        BadModel: if the folder is no model, or no weight fits.
     """
-    batch = stage.optimization.batch
-    places = range(step * batch + workers.rank, (step + 1) * batch, workers.count)
-    images, channels, drawn = [], [], []
-    for place in places:
-        lap, index = divmod(place, len(cases))
-        order = np.random.default_rng([seed, epoch, lap]).permutation(len(cases))
-        case = cases[order[index]]
-        rng = np.random.default_rng([seed, epoch, place, 1])
-        image, target = augmented(*stage.sampling.cut(case, rng), stage.augmentation, rng)
-        images.append(torch.from_numpy(image))
-        channels.append(torch.from_numpy(target))
-        drawn.append(case)
-    taught = torch.from_numpy(np.stack([case.taught for case in drawn]))
-    return Batch(torch.stack(images)[:, None], torch.stack(channels), taught, tuple(case.id for case in drawn))
+    source, own = load_network(folder, exact=True).module.state_dict(), module.state_dict()
+    fitting = {name: value for name, value in source.items() if name in own and own[name].shape == value.shape}
+    if not fitting:
+        raise BadModel(f"{folder}: none of its {len(source)} weights fits the network that should start from it")
+    module.load_state_dict(fitting, strict=False)
+    log.info("start from %s: %d of %d weights", folder, len(fitting), len(own))
+    return len(fitting)
+
+
+def plan_validation(stage: Stage) -> frozenset[int]:
+    """Return the epochs after which the stage is validated (none for a stage without labels to learn)."""
+    return stage.validation.epochs(stage.optimization.epochs) if stage.validation else frozenset()
+
+
+def _keeps_last(stage: Stage) -> bool:
+    """Say whether the last epoch is the model, whatever the validation says."""
+    return stage.validation is None or stage.validation.keep == "last"
 
 
 def _epoch(
     stage: Stage,
     learner: torch.nn.Module,
+    lesson: Lesson,
     optimizer: torch.optim.Optimizer,
     cases: Sequence[PreparedCase],
     *,
     seed: int,
     epoch: int,
-    workers: Workers,
 ) -> float:
     """Take one epoch's steps and return its mean loss over all processes."""
     learner.train()
+    workers, plan = Workers.join(), stage.optimization
     device = next(learner.parameters()).device
     fast = has_fast_bfloat16(device)
-    total, steps = torch.zeros(()), stage.optimization.steps(len(cases))
+
+    def forward(*inputs: Any, module: torch.nn.Module | None = None) -> Any:
+        with autocast(device, fast):
+            return (learner if module is None else module)(*inputs)
+
+    total, steps = torch.zeros(()), plan.steps(len(cases))
     for step in range(steps):
         batch = draw_batch(stage, cases, seed=seed, epoch=epoch, step=step, workers=workers)
-        with autocast(device, fast):
-            outputs = learner(batch.image.to(device, memory_format=LAYOUT))
-        loss = stage.loss(outputs, batch.channels.to(device), batch.taught.to(device))
+        loss = lesson.loss(forward, batch.to(device, LAYOUT))
         if not math.isfinite(loss.item()):
             raise Diverged(
                 f"the loss is {loss.item()} in epoch {epoch + 1}, step {step + 1} (cases {', '.join(batch.cases)})"
             )
         optimizer.zero_grad()
         loss.backward()
-        if stage.optimization.gradient_clip is not None:
-            torch.nn.utils.clip_grad_norm_(learner.parameters(), stage.optimization.gradient_clip)
+        lesson.after_backward(epoch)
+        if plan.gradient_clip is not None:
+            torch.nn.utils.clip_grad_norm_(learner.parameters(), plan.gradient_clip)
         optimizer.step()
+        lesson.after_step(epoch, plan.epochs)
         total += loss.detach().cpu()
     if workers.count > 1:
         dist.all_reduce(total)

@@ -1,11 +1,11 @@
-"""The losses: Dice-focal, and its sum over the levels of deep supervision.
+"""The losses: Dice-focal, Dice-cross-entropy, and their sum over the levels of deep supervision.
 
 Seventh step of the data flow. A loss takes logits and channels and returns one number; its fields are the published
 hyper-parameters.
 
 References:
-    nvauto, section 2.2 and equation 1; Lin et al. 2018 (focal loss); MONAI `DiceFocalLoss` and `DeepSupervisionLoss`
-    (equal values: tests/training/test_losses.py).
+    nvauto, section 2.2 and equation 1; Lin et al. 2018 (focal loss); MONAI `DiceFocalLoss`, `DiceCELoss` and
+    `DeepSupervisionLoss` (equal values: tests/training/test_losses.py); nnU-Net v2 (Dice and cross-entropy, weights).
 """
 
 from __future__ import annotations
@@ -81,13 +81,8 @@ class DiceFocal:
         return weights
 
     def _dice(self, probabilities: torch.Tensor, right: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Return the Dice loss (B, C); sums per channel are scattered from the right channel, no one-hot copy.
-
-        They add up to millions of voxels one after the other: in float32 a 224^3 patch would be off by 10 %.
-        """
-        sums = probabilities.new_zeros(probabilities.shape[:2], dtype=torch.float64)
-        overlap = sums.scatter_add(1, target, right.double()).float()
-        size = sums.scatter_add(1, target, torch.ones_like(right, dtype=torch.float64)).float()
+        """Return the Dice loss (B, C)."""
+        overlap, size = channel_sums(right, target, probabilities.shape[1])
         return 1 - 2 * overlap / ((probabilities * probabilities).sum(2) + size + self.smooth)
 
     def _focal_over_channels(self, logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -121,31 +116,114 @@ class DiceWeightedFocal(DiceFocal):
         return weights
 
 
+@dataclass(frozen=True)
+class DiceCrossEntropy:
+    """Soft Dice loss plus cross-entropy, as nnU-Net and MONAI's `DiceCELoss` have it.
+
+    Attributes:
+        batch_dice: add up over the whole batch before dividing (nnU-Net where its plan says so); else per sample.
+        background: count the background's Dice.
+        squared: square predictions in the Dice's denominator (MONAI's `squared_pred`).
+        smooth_numerator, smooth_denominator: keep the Dice of an absent channel defined; with both alike its Dice is 1.
+    """
+
+    batch_dice: bool = False
+    background: bool = False
+    squared: bool = False
+    smooth_numerator: float = 1e-5
+    smooth_denominator: float = 1e-5
+
+    def __call__(
+        self, logits: torch.Tensor, channels: torch.Tensor, taught: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return the loss of a batch: 1 - mean Dice (nnU-Net leaves out the 1) + mean cross-entropy.
+
+        Args:
+            logits: float tensor of shape (B, C, X, Y, Z).
+            channels: integer tensor of shape (B, X, Y, Z) with values 0..C - 1.
+            taught: bool tensor of shape (B, C), see `DiceFocal`.
+        Returns:
+            Scalar tensor >= 0.
+        """
+        logits, target = logits.float().flatten(2), channels.long().flatten(1)
+        if taught is not None and not taught.all():
+            logits = logits.masked_fill(~taught[:, :, None], NEVER)
+        log_probabilities = logits.log_softmax(1)
+        log_right = log_probabilities.gather(1, target[:, None])[:, 0]
+        probabilities = log_probabilities.exp()
+        overlap, size = channel_sums(log_right.exp(), target, logits.shape[1])
+        predicted = (probabilities * probabilities if self.squared else probabilities).sum(2)
+        if self.batch_dice:
+            overlap, size, predicted = (part.sum(0, keepdim=True) for part in (overlap, size, predicted))
+        dice = (2 * overlap + self.smooth_numerator) / (predicted + size + self.smooth_denominator)
+        return 1 - dice[:, 0 if self.background else 1 :].mean() - log_right.mean()
+
+
+def channel_sums(right: torch.Tensor, target: torch.Tensor, channels: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return per sample and channel the right channel's probability added up, and the voxels, each (B, C) float32.
+
+    Sums are scattered, without a one-hot copy, in float64: they add up to millions of voxels one after the other, and
+    in float32 a 224^3 patch would be off by 10 %.
+
+    Args:
+        right: (B, N) probability of the right channel.
+        target: (B, N) integer channels.
+        channels: C.
+    """
+    sums = right.new_zeros((len(right), channels), dtype=torch.float64)
+    overlap = sums.scatter_add(1, target, right.double())
+    size = sums.scatter_add(1, target, torch.ones_like(right, dtype=torch.float64))
+    return overlap.float(), size.float()
+
+
 def _power(base: torch.Tensor, exponent: float) -> torch.Tensor:
     """Return base ** exponent; the usual exponent 2 as a product, which is many times faster."""
     return base * base if exponent == 2 else base**exponent
 
 
+def shrunk(channels: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Return channels (B, X, Y, Z) on a coarser grid by nearest neighbor, as int64 (the same grid: unchanged)."""
+    if tuple(channels.shape[1:]) == tuple(shape):
+        return channels.long()
+    return F.interpolate(channels[:, None].float(), size=tuple(shape), mode="nearest-exact")[:, 0].long()
+
+
 @dataclass(frozen=True)
 class DeepSupervision:
-    """Sum a loss over the output levels with weights 1, 1/2, 1/4, ... (not normalized).
+    """Sum a loss over the output levels with weights 1, 1/2, 1/4, ...
 
     Attributes:
         loss: the loss of one level; coarser levels see the target shrunk by nearest neighbor.
+        drop_coarsest: give the coarsest level no weight (nnU-Net); a single level keeps its weight.
+        normalized: divide the weights by their sum (nnU-Net); else they are summed as they are (MONAI).
     """
 
-    loss: DiceFocal
+    loss: DiceFocal | DiceCrossEntropy
+    drop_coarsest: bool = False
+    normalized: bool = False
+
+    def weights(self, levels: int) -> list[float]:
+        """Return the weight of each level, finest first."""
+        weights = [0.5**level for level in range(levels)]
+        if self.drop_coarsest and levels > 1:
+            weights[-1] = 0.0
+        total = sum(weights) if self.normalized else 1.0
+        return [weight / total for weight in weights]
 
     def __call__(
-        self, outputs: Sequence[torch.Tensor], channels: torch.Tensor, taught: torch.Tensor | None = None
+        self,
+        outputs: Sequence[torch.Tensor],
+        channels: torch.Tensor | Sequence[torch.Tensor],
+        taught: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Return the weighted sum over `outputs`, finest first (a single tensor is one level)."""
+        """Return the weighted sum over `outputs`, finest first (a single tensor is one level).
+
+        `channels` is the target on the finest grid, or a list with one target a level.
+        """
         levels = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
+        targets = [channels] * len(levels) if isinstance(channels, torch.Tensor) else channels
         total = levels[0].new_zeros((), dtype=torch.float32)
-        for level, logits in enumerate(levels):
-            target = channels
-            if logits.shape[2:] != channels.shape[1:]:
-                shrunk = F.interpolate(channels[:, None].float(), size=logits.shape[2:], mode="nearest-exact")
-                target = shrunk[:, 0].long()
-            total = total + self.loss(logits, target, taught) / 2**level
+        for logits, target, weight in zip(levels, targets, self.weights(len(levels)), strict=True):
+            if weight:
+                total = total + weight * self.loss(logits, shrunk(target, logits.shape[2:]), taught)
         return total

@@ -4,7 +4,7 @@ Eighth step of the data flow: optimizer, learning-rate schedule, batch and lengt
 
 References:
     nvauto, section 2.2 and Table 3; Project-MONAI/research-contributions, segresnet template (warm-up from a tenth of
-    the rate, stepped per epoch; 46 validation points on a sine schedule).
+    the rate, stepped per epoch; 46 validation points on a sine schedule); nnU-Net v2 (SGD, poly schedule).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 
 from flare_core.inference.sliding_window import SlidingWindow
+from flare_core.inference.whole_volume import WholeVolume
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,21 @@ class AdamW:
     def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """Return the optimizer over `parameters`."""
         return torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent with Nesterov momentum (nnU-Net)."""
+
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+
+    def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        """Return the optimizer over `parameters`."""
+        return torch.optim.SGD(
+            parameters, lr=self.learning_rate, momentum=self.momentum, weight_decay=self.weight_decay, nesterov=True
+        )
 
 
 @dataclass(frozen=True)
@@ -46,6 +62,17 @@ class WarmupCosine:
 
 
 @dataclass(frozen=True)
+class Poly:
+    """Fall as (1 - share of the epochs that are over) ** power (nnU-Net)."""
+
+    power: float = 0.9
+
+    def factor(self, epoch: int, epochs: int) -> float:
+        """Return the factor on the learning rate during `epoch` (0-based) of `epochs`."""
+        return (1 - epoch / epochs) ** self.power
+
+
+@dataclass(frozen=True)
 class Optimization:
     """Length and steps of one training.
 
@@ -57,8 +84,8 @@ class Optimization:
         gradient_clip: largest norm of the gradient; None leaves it.
     """
 
-    optimizer: AdamW
-    schedule: WarmupCosine
+    optimizer: AdamW | SGD
+    schedule: WarmupCosine | Poly
     epochs: int
     batch: int
     steps_per_epoch: int | None = None
@@ -71,15 +98,17 @@ class Optimization:
 
 @dataclass(frozen=True)
 class Validation:
-    """When the network is validated; the best mean Dice over annotated targets keeps the checkpoint.
+    """When the network is validated, and which checkpoint is kept.
 
     Attributes:
         points: number of validations, spread as a sine: sparse at the start, dense at the end.
         window: window scheme of the validation.
+        keep: `best` mean Dice over annotated targets, or `last` epoch (nnU-Net).
     """
 
     points: int
-    window: SlidingWindow
+    window: SlidingWindow | WholeVolume
+    keep: str = "best"
 
     def epochs(self, epochs: int) -> frozenset[int]:
         """Return the 0-based epochs after which to validate; the last one is always among them."""

@@ -18,7 +18,7 @@ from flare_core.cases.dataset import Entry
 from flare_core.cases.sampling import PreparedCase, class_voxels
 from flare_core.recipe import Stage
 from flare_core.storage import finished_file, write_file
-from flare_core.training.selection import taught_channels
+from flare_core.training.selection import InEqualNumbers, taught_channels
 
 
 class NothingToTrain(ValueError):
@@ -54,8 +54,15 @@ def _prepare(stage: Stage, entry: Entry, load: Callable[[Entry], Case], cache: P
     if not record.is_file():
         case = load(entry)
         spacing = case.image.spacing_mm
-        image = stage.preprocessing.image_to_grid(case.image.data, spacing).numpy().astype(np.float16)
-        channels = stage.preprocessing.labels_to_grid(stage.scheme.merge(case.labels.data), spacing)
+        image_hu, labels = (
+            case.image.data,
+            case.labels.data if case.labels else np.zeros(case.image.data.shape, np.uint8),
+        )
+        if stage.region is not None:
+            box = stage.region(image_hu, labels, spacing)
+            image_hu, labels = image_hu[box], labels[box]
+        image = stage.preprocessing.image_to_grid(image_hu, spacing).numpy().astype(np.float16)
+        channels = stage.preprocessing.labels_to_grid(stage.scheme.merge(labels), spacing)
         voxels_of = class_voxels(channels)
         _save(cache / f"{entry.id}.image.npy", image)
         _save(cache / f"{entry.id}.channels.npy", channels)
@@ -73,6 +80,7 @@ def _prepare(stage: Stage, entry: Entry, load: Callable[[Entry], Case], cache: P
         annotated=np.array(facts["annotated"]),
         taught=taught_channels(stage.labels, stage.scheme, entry.annotated or ()),
         voxels_of={int(c): part for c, part in zip(facts["voxels"], np.split(voxels, ends[:-1]), strict=True)},
+        group=stage.cases.group_of(entry) if isinstance(stage.cases, InEqualNumbers) else 0,
     )
 
 

@@ -21,13 +21,13 @@ from flare_core.cases.dataset import Dataset, Entry
 from flare_core.cases.labels import TARGETS
 from flare_core.cases.nifti import read_labels, write_labels
 from flare_core.inference.network import BadModel
-from flare_core.inference.submission import load_submission, submission_hash
+from flare_core.inference.submission import PARTS, load_submission, submission_hash
 from flare_core.recipe import decode
 from flare_core.storage import file_hash, write_file
-from flare_core.training.selection import AnnotatedCases, CautiousPseudoLabels, PseudoLabels
+from flare_core.training.selection import SELECTIONS, CautiousPseudoLabels, PseudoLabels
 
 TEACHERS = "teachers/*/submission.json"
-POLICIES = (AnnotatedCases, PseudoLabels, CautiousPseudoLabels)
+POLICIES = (*SELECTIONS, PseudoLabels, CautiousPseudoLabels, *PARTS)
 
 
 def fill_missing(

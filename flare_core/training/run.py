@@ -50,6 +50,7 @@ class Run:
         seed: of the folds and of every training.
         device: torch device.
         variant: name of the ablation that `system` is, "" for the system itself.
+        trainings: where the trainings lie, for runs that share them; None: in `folder`.
     """
 
     system: System
@@ -59,6 +60,7 @@ class Run:
     seed: int = 0
     device: str = "cpu"
     variant: str = ""
+    trainings: Path | None = None
 
     @property
     def submission(self) -> Path:
@@ -67,23 +69,25 @@ class Run:
 
     def stage_folder(self, stage: Stage) -> Path:
         """Return the folder of a stage: its name and what it depends on."""
-        return self.folder / f"{stage.name}-{self._identity(stage)[:8]}"
+        return (self.trainings or self.folder) / f"{stage.name}-{self._identity(stage)[:8]}"
 
     def _identity(self, stage: Stage) -> str:
-        """Return a digest of everything that decides what this stage learns."""
+        """Return a digest of everything that decides what a fold of this stage learns."""
         entries = stage.cases(self.dataset.training)
         cases = [(e.id, sorted(e.annotated or ()), _size(e.image), _size(e.labels)) for e in entries]
-        parts: list[Any] = [PARTS_VERSION, fingerprint(stage), self.seed, self.dataset.name, cases]
-        if isinstance(stage.labels, PseudoLabels):
-            parts += [self._identity(self.system.stage(stage.labels.teacher)), fingerprint(self.system.inference)]
+        recipe = fingerprint(replace(stage, purpose="", trained_folds=()))
+        parts: list[Any] = [PARTS_VERSION, recipe, self.seed, self.dataset.name, cases]
+        for name in sorted(_teachers(stage)):
+            teacher = self.system.stage(name)
+            parts += [self._identity(teacher), teacher.trained_folds]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def needed_stages(self) -> list[Stage]:
-        """Return the stages that the inference needs, teachers included, in training order."""
+        """Return the stages that the inference needs, teachers and starts included, in training order."""
         needed = set(self.system.inference.stages)
         for stage in reversed(self.system.stages):
-            if stage.name in needed and isinstance(stage.labels, PseudoLabels):
-                needed.add(stage.labels.teacher)
+            if stage.name in needed:
+                needed |= _teachers(stage)
         return [stage for stage in self.system.stages if stage.name in needed]
 
 
@@ -175,8 +179,10 @@ def train_fold(run: Run, stage: Stage, fold: int, threads: int | None = None) ->
         torch.set_num_threads(threads)
     folder = run.stage_folder(stage)
     prepared = prepared_cases(run, stage)
-    parts = run.dataset.folds(stage.cases(run.dataset.training), stage.folds, run.seed)
-    held_out = {entry.id for entry in parts[fold]}
+    held_out: set[str] = set()
+    if stage.folds > 1:
+        parts = run.dataset.folds(stage.cases(run.dataset.training), stage.folds, run.seed)
+        held_out = {entry.id for entry in parts[fold]}
     training = [case for name, case in prepared.items() if name not in held_out]
     validation = [case for name, case in prepared.items() if name in held_out]
     if not training:
@@ -187,11 +193,23 @@ def train_fold(run: Run, stage: Stage, fold: int, threads: int | None = None) ->
     log.info("%s fold %d: %d training, %d validation cases", stage.name, fold, len(training), len(validation))
     facts = _facts(run, stage) | {"fold": fold, "training_cases": len(training)}
     seed = int(np.random.SeedSequence([run.seed, fold]).generate_state(1)[0])
-    model = train(stage, training, validation, folder / f"fold{fold}", seed=seed, facts=facts, device=run.device)
+    start = _start_of(run, stage, fold)
+    model = train(
+        stage, training, validation, folder / f"fold{fold}", seed=seed, facts=facts, device=run.device, start=start
+    )
     if Workers.join().rank == 0:
         write_file(folder / f"fold{fold}" / "finished", "")
     wait_for_first_process()
     return model
+
+
+def _start_of(run: Run, stage: Stage, fold: int) -> Path | None:
+    """Return the model folder that a fold starts from: the same fold of the stage named, else its first one."""
+    if not stage.start:
+        return None
+    first = run.system.stage(stage.start)
+    number = fold if fold in first.trained_folds else first.trained_folds[0]
+    return run.stage_folder(first) / f"fold{number}" / "model"
 
 
 def fill_labels(run: Run, stage: Stage) -> Path:
@@ -210,14 +228,13 @@ def fill_labels(run: Run, stage: Stage) -> Path:
 
 
 def teacher_submission(run: Run, stage: Stage) -> Submission:
-    """Return the teacher of a stage as something that predicts: its folds' ensemble on the whole volume.
+    """Return the teacher of a stage as something that predicts.
 
     Its facts say for which cases it fills labels and how, so that a teacher that is stored can fill them again.
     """
     name = stage.labels.teacher
-    inference = replace(run.system.inference, localizer="", members=name, first_model_crop=False)
     facts = _facts(run, None) | {"teaches": {"cases": encode(stage.cases), "labels": encode(stage.labels)}}
-    return Submission(inference, {name: _networks(run, run.system.stage(name))}, facts)
+    return Submission(stage.labels.inference, {name: _networks(run, run.system.stage(name))}, facts)
 
 
 def assemble(run: Run, folder: Path) -> Path:
@@ -242,6 +259,12 @@ def _networks(run: Run, stage: Stage) -> list[TrainedNetwork]:
     if missing:
         raise FileNotFoundError(f"stage {stage.name} is not trained: {', '.join(missing)} has no finished model")
     return [load_network(folder / "model", run.device) for folder in folders]
+
+
+def _teachers(stage: Stage) -> set[str]:
+    """Return the names of the stages whose trained networks a stage needs (at most two)."""
+    names = {stage.start, stage.labels.teacher if isinstance(stage.labels, PseudoLabels) else ""}
+    return names - {""}
 
 
 def _size(path: Path | None) -> int:

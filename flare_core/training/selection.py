@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,13 +33,74 @@ class AnnotatedCases:
     def __call__(self, entries: Iterable[Entry]) -> tuple[Entry, ...]:
         """Return the training entries that qualify, in their order (possibly none)."""
         needed = set(self.targets)
+        return tuple(e for e in entries if e.split == "train" and e.is_labeled and needed <= _of(e))
+
+
+@dataclass(frozen=True)
+class PartlyLabeledCases:
+    """Cases in which some of the given targets are annotated, but not all.
+
+    Attributes:
+        targets: names.
+    """
+
+    targets: tuple[str, ...]
+
+    def __call__(self, entries: Iterable[Entry]) -> tuple[Entry, ...]:
+        """Return the training entries that qualify, in their order (possibly none)."""
+        wanted = set(self.targets)
         return tuple(
-            e for e in entries if e.split == "train" and e.is_labeled and needed <= (e.annotated or frozenset())
+            e for e in entries if e.split == "train" and 0 < len(wanted & (e.annotated or frozenset())) < len(wanted)
         )
 
 
+@dataclass(frozen=True)
+class CasesWithout:
+    """Cases in which none of the given targets is annotated, unlabeled cases among them.
+
+    Attributes:
+        targets: names.
+    """
+
+    targets: tuple[str, ...]
+
+    def __call__(self, entries: Iterable[Entry]) -> tuple[Entry, ...]:
+        """Return the training entries that qualify, in their order (possibly none)."""
+        unwanted = set(self.targets)
+        return tuple(e for e in entries if e.split == "train" and not unwanted & _of(e))
+
+
+@dataclass(frozen=True)
+class InEqualNumbers:
+    """Several kinds of cases that take turns in every batch.
+
+    Attributes:
+        groups: selections; a case belongs to the first that picks it. A group that picks none is passed over.
+    """
+
+    groups: tuple[AnnotatedCases | PartlyLabeledCases | CasesWithout, ...]
+
+    def __call__(self, entries: Iterable[Entry]) -> tuple[Entry, ...]:
+        """Return the training entries of all groups, in their order."""
+        entries = tuple(entries)
+        picked = {e.id for group in self.groups for e in group(entries)}
+        return tuple(e for e in entries if e.id in picked)
+
+    def group_of(self, entry: Entry) -> int:
+        """Return the number of the group that an entry belongs to."""
+        return next(number for number, group in enumerate(self.groups) if group((entry,)))
+
+
+SELECTIONS = (AnnotatedCases, PartlyLabeledCases, CasesWithout, InEqualNumbers)
 FULLY_LABELED = AnnotatedCases(ORGAN_NAMES)
 LABELED = AnnotatedCases()
+EVERY_CASE = CasesWithout(())
+"""All training cases, unlabeled ones too."""
+
+
+def _of(entry: Entry) -> frozenset[str]:
+    """Return the names of an entry's annotated targets."""
+    return entry.annotated or frozenset()
 
 
 @dataclass(frozen=True)
@@ -53,10 +114,12 @@ class PseudoLabels:
 
     Attributes:
         teacher: name of the stage whose trained folds predict.
+        inference: how they predict (`flare_core.inference`); the teacher is its only member.
         never: targets that are not filled (nvauto: the tumor).
     """
 
     teacher: str
+    inference: Any
     never: tuple[str, ...] = ()
 
 

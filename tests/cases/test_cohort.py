@@ -196,7 +196,7 @@ def test_an_unmarked_lesion_shows_its_host_and_an_unannotated_organ_is_backgroun
 
 def test_about_a_fifth_of_the_lesions_is_left_unmarked():
     rng = np.random.default_rng(0)
-    counts = rng.choice([1, 2, 3], size=4000, p=[0.6, 0.26, 0.14])  # as drawn for cases with at least one tumor
+    counts = rng.choice([1, 2, 3], size=4000, p=[0.46, 0.30, 0.24])  # as drawn for cases with at least one tumor
     marks = [draw_marks(rng, int(count), "tumor_only") for count in counts]
     assert 0.77 < np.mean(sum(marks, [])) < 0.83
     assert all(of_case[0] for of_case in marks), "an annotated case shows at least one"

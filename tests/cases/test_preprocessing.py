@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flare_core.cases.preprocessing import (
+    ClipAndStandardize,
+    FixedGrid,
     IntensityWindow,
     Preprocessing,
     SigmoidWindow,
@@ -27,6 +29,33 @@ def test_sigmoid_window_maps_its_bounds_to_the_sigmoid_of_one_without_clipping()
     values = SigmoidWindow(-250, 250)(torch.tensor([-250.0, 0, 250, 500]))
     expected = [1 / (1 + np.e), 0.5, 1 / (1 + 1 / np.e), 1 / (1 + np.exp(-2))]
     assert values.tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_standardizing_clips_then_subtracts_and_divides():
+    image = torch.tensor([-1000.0, -900, -50, 50, 619, 3000])
+    values = ClipAndStandardize(-900, 619, mean_hu=-50, deviation_hu=100)(image)
+    assert values.tolist() == pytest.approx([-8.5, -8.5, 0, 1, 6.69, 6.69])
+    assert image[0] == -1000  # the input is left as it is
+
+
+def test_standardizing_by_no_deviation_stays_finite():
+    assert ClipAndStandardize(0, 0, mean_hu=0, deviation_hu=0)(torch.tensor([5.0])).tolist() == [0]
+
+
+def test_a_fixed_grid_has_the_same_voxels_for_every_volume():
+    fixed = FixedGrid((4, 5, 6), IntensityWindow(0, 10))
+    for shape, spacing in (((8, 7, 3), (1, 1, 5)), ((1, 1, 1), (0.5, 0.5, 0.5)), ((4, 5, 6), (2, 2, 2))):
+        labels = np.full(shape, 3, np.uint8)
+        assert fixed.grid_shape(shape, spacing) == (4, 5, 6)
+        assert fixed.image_to_grid(np.full(shape, 5, np.float32), spacing).tolist() == np.full((4, 5, 6), 0.5).tolist()
+        assert fixed.labels_to_grid(labels, spacing).tolist() == np.full((4, 5, 6), 3).tolist()
+
+
+def test_a_fixed_grid_resizes_images_linearly_and_labels_by_nearest_neighbor():
+    fixed = FixedGrid((2, 1, 1), IntensityWindow(0, 10))
+    image = np.array([0, 2, 4, 6], np.float32)[:, None, None]
+    assert fixed.image_to_grid(image, (1, 1, 1)).ravel().tolist() == pytest.approx([0.1, 0.5])
+    assert fixed.labels_to_grid(np.array([1, 2, 3, 4], np.uint8)[:, None, None], (1, 1, 1)).ravel().tolist() == [2, 4]
 
 
 def test_grid_shape_is_the_extent_divided_by_the_spacing_and_never_zero():

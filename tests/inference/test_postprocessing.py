@@ -1,9 +1,12 @@
-"""nvauto's cleaning rules on maps one can draw."""
+"""The papers' cleaning rules on maps one can draw."""
 
 import numpy as np
+import pytest
 
 from flare_core.cases.labels import BY_NAME
-from flare_core.inference.postprocessing import LongestRun, RemoveSmall, SplitPairs
+from flare_core.inference.postprocessing import KeepComponents, KeepLargest, LongestRun, RemoveSmall, SplitPairs
+from flare_core.inference.submission import PARTS
+from flare_core.recipe import decode, encode
 
 SPACING = (1.0, 1.0, 1.0)
 RIGHT_KIDNEY, LEFT_KIDNEY = BY_NAME["right_kidney"].id, BY_NAME["left_kidney"].id
@@ -87,3 +90,73 @@ def test_a_tumor_below_the_limit_is_erased_whole_and_one_at_the_limit_stays():
     labels[0, 0, :3] = TUMOR
     assert not RemoveSmall("tumor", 4)(labels, SPACING).any()
     assert (RemoveSmall("tumor", 3)(labels, SPACING) == labels).all()
+
+
+def _pieces():
+    """Along x: a liver of 3 voxels, one of 2, an aorta of 2, a tumor of 1, each apart."""
+    labels = np.zeros((12, 2, 2), np.uint8)
+    labels[0:3, 0, 0] = labels[4:6, 0, 0] = LIVER
+    labels[7:9, 0, 0] = AORTA
+    labels[10, 0, 0] = TUMOR
+    return labels
+
+
+def test_only_the_largest_component_of_each_named_target_stays():
+    labels = _pieces()
+    kept = KeepLargest(("liver", "aorta", "spleen"))(labels, SPACING)
+    assert kept[:, 0, 0].tolist() == [LIVER] * 3 + [0] * 4 + [AORTA] * 2 + [0, TUMOR, 0]
+    assert (KeepLargest(("aorta",))(labels, SPACING) == labels).all()
+
+
+def test_voxels_that_touch_at_a_corner_are_one_component():
+    labels = np.zeros((5, 2, 2), np.uint8)
+    labels[0, 0, 0] = labels[1, 1, 1] = labels[3, 0, 0] = LIVER
+    kept = KeepLargest(("liver",))(labels, SPACING)
+    assert kept[0, 0, 0] == kept[1, 1, 1] == LIVER and kept[3, 0, 0] == 0
+
+
+def test_components_stay_if_their_volume_is_above_the_limit_in_mm3():
+    rule = KeepComponents(("liver", "aorta"), minimum_mm3=16, most=30)
+    kept = rule(_pieces(), (2.0, 2.0, 2.0))  # 8 mm^3 a voxel: 3 voxels are 24, 2 are exactly 16
+    assert kept[:, 0, 0].tolist() == [LIVER] * 3 + [0] * 7 + [TUMOR, 0]
+    assert (rule(_pieces(), (2.0, 2.0, 2.1)) == _pieces()).all()
+
+
+def test_all_targets_compete_for_the_components_that_stay():
+    labels = _pieces()
+    labels[7:9, 0, 1] = AORTA  # 4 voxels now
+    targets = ("liver", "aorta")
+    assert np.unique(KeepComponents(targets, 0, most=1)(labels, SPACING)).tolist() == [0, AORTA, TUMOR]
+    two = KeepComponents(targets, 0, most=2)(labels, SPACING)
+    assert (two[0:3, 0, 0] == LIVER).all() and not two[4:6].any() and (two[7:9, 0] == AORTA).all()
+    assert np.unique(KeepComponents(targets, 0, most=0)(labels, SPACING)).tolist() == [0, TUMOR]
+
+
+def test_targets_that_touch_are_components_of_their_own():
+    labels = np.zeros((5, 1, 1), np.uint8)
+    labels[0:3, 0, 0], labels[3, 0, 0] = LIVER, AORTA
+    kept = KeepComponents(("liver", "aorta"), minimum_mm3=1, most=30)(labels, SPACING)
+    assert kept[:, 0, 0].tolist() == [LIVER] * 3 + [0, 0]
+
+
+RULES = [
+    SplitPairs(),
+    LongestRun(("liver",)),
+    RemoveSmall("tumor", 5),
+    KeepLargest(("liver", "spleen")),
+    KeepComponents(("liver",), 1000, 30),
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
+def test_every_rule_leaves_an_empty_map_empty_and_its_input_as_it_was(rule):
+    empty = np.zeros((4, 4, 4), np.uint8)
+    assert not rule(empty, SPACING).any()
+    labels = _pieces()
+    result = rule(labels, SPACING)
+    assert (labels == _pieces()).all() and result.dtype == np.uint8
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
+def test_every_rule_is_stored_and_rebuilt(rule):
+    assert decode(encode(rule), PARTS) == rule

@@ -4,16 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
+from fake_networks import SPACING, Constant, fake_network
 
 from flare_core.cases.labels import ABDOMEN, BY_NAME, MERGED_PAIRS
-from flare_core.cases.preprocessing import IntensityWindow, Preprocessing
-from flare_core.inference.network import TrainedNetwork
 from flare_core.inference.region_ensemble import RegionEnsemble
 from flare_core.inference.sliding_window import SlidingWindow
-from flare_core.models.segresnet import SegResNet
 
-SPACING = (4.0, 4.0, 4.0)
 SCHEME = RegionEnsemble(
     localizer="localizer",
     members="main",
@@ -27,26 +23,6 @@ SCHEME = RegionEnsemble(
 )
 
 
-class Lookup(torch.nn.Module):
-    """Says channel k (score 9) wherever the image has the value k / 20; counts its windows."""
-
-    def __init__(self, channels):
-        super().__init__()
-        self.channels, self.windows = channels, 0
-        self.anchor = torch.nn.Parameter(torch.zeros(1))
-
-    def forward(self, x):
-        self.windows += len(x)
-        channels = (x[:, 0] * 20).round().long().clamp(0, self.channels - 1)
-        return 9.0 * torch.nn.functional.one_hot(channels, self.channels).movedim(-1, 1).float()
-
-
-def _network(scheme, module=None):
-    module = module or Lookup(scheme.channels)
-    grid = Preprocessing(SPACING, IntensityWindow(0, 20))
-    return TrainedNetwork(module, SegResNet(4, (1,), 1), scheme, grid)
-
-
 def _image():
     """A liver (1) in the middle of a tall volume; background is 0."""
     image = np.zeros((12, 12, 16), np.float32)
@@ -55,7 +31,7 @@ def _image():
 
 
 def _networks(members=2):
-    return {"localizer": [_network(ABDOMEN)], "main": [_network(MERGED_PAIRS) for _ in range(members)]}
+    return {"localizer": [fake_network(ABDOMEN)], "main": [fake_network(MERGED_PAIRS) for _ in range(members)]}
 
 
 def test_labels_come_back_on_the_images_grid():
@@ -100,18 +76,9 @@ def test_without_the_switch_every_model_sees_the_whole_length():
 
 
 def test_members_are_averaged_as_probabilities_or_logits():
-    class Constant(torch.nn.Module):
-        def __init__(self, scores):
-            super().__init__()
-            self.anchor = torch.nn.Parameter(torch.zeros(1))
-            self.scores = torch.tensor(scores)
-
-        def forward(self, x):
-            return self.scores.view(1, -1, 1, 1, 1).expand(len(x), -1, *x.shape[2:])
-
     # one is sure of channel 1 (probability ~1), two lean to background: 1/3 + small against 2/3; as logits 30 wins
     sure, leaning = [0.0, 30.0] + [-50.0] * 11, [3.0, 0.0] + [-50.0] * 11
-    members = [_network(MERGED_PAIRS, Constant(s)) for s in (sure, leaning, leaning)]
+    members = [fake_network(MERGED_PAIRS, Constant(s)) for s in (sure, leaning, leaning)]
     plain = replace(SCHEME, localizer="", first_model_crop=False)
     image = _image()
     assert not plain(image, SPACING, {"main": members}).any()

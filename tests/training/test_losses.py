@@ -4,7 +4,7 @@ import pytest
 import torch
 from monai.losses import DeepSupervisionLoss, DiceFocalLoss
 
-from flare_core.training.losses import DeepSupervision, DiceFocal
+from flare_core.training.losses import DeepSupervision, DiceCrossEntropy, DiceFocal
 
 
 @pytest.fixture
@@ -85,3 +85,39 @@ def test_sums_over_millions_of_voxels_stay_exact():
     loss = DiceFocal(focal_over="voxels", gamma=2.0)(logits, torch.zeros(1, 160, 160, 160, dtype=torch.uint8))
     focal = (1 - p) ** 2 * -torch.log(torch.tensor(p)).item()
     assert loss.item() == pytest.approx((1 - 2 * p / (p * p + 1) + 1) / 2 + focal, rel=1e-4)
+
+
+def test_dice_cross_entropy_equals_monais():
+    from monai.losses import DiceCELoss
+
+    torch.manual_seed(0)
+    logits, channels = torch.randn(2, 4, 5, 6, 7), torch.randint(0, 4, (2, 5, 6, 7))
+    for batch_dice, background, squared in ((False, False, False), (True, False, False), (False, True, True)):
+        ours = DiceCrossEntropy(batch_dice, background, squared)(logits, channels)
+        theirs = DiceCELoss(
+            include_background=background, to_onehot_y=True, softmax=True, squared_pred=squared, batch=batch_dice,
+            smooth_nr=1e-5, smooth_dr=1e-5,
+        )(logits, channels[:, None])  # fmt: skip
+        assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
+
+
+def test_dice_cross_entropy_teaches_nothing_about_a_silent_channel():
+    logits = torch.randn(1, 3, 4, 4, 4, requires_grad=True)
+    taught = torch.tensor([[True, True, False]])
+    DiceCrossEntropy()(logits, torch.randint(0, 2, (1, 4, 4, 4)), taught).backward()
+    assert not logits.grad[:, 2].any() and logits.grad[:, 1].any()
+
+
+def test_nnunet_weights_of_the_levels():
+    loss = DeepSupervision(DiceCrossEntropy(), drop_coarsest=True, normalized=True)
+    assert [round(w, 3) for w in loss.weights(5)] == [0.533, 0.267, 0.133, 0.067, 0]
+    assert [round(w, 3) for w in loss.weights(4)] == [0.571, 0.286, 0.143, 0]
+    assert loss.weights(1) == [1.0]
+
+
+def test_deep_supervision_takes_a_target_for_every_level():
+    fine, coarse = torch.randn(1, 2, 4, 4, 4), torch.randn(1, 2, 2, 2, 2)
+    targets = torch.randint(0, 2, (1, 4, 4, 4)), torch.randint(0, 2, (1, 2, 2, 2))
+    loss = DiceCrossEntropy()
+    both = DeepSupervision(loss)([fine, coarse], list(targets))
+    assert both.item() == pytest.approx((loss(fine, targets[0]) + loss(coarse, targets[1]) / 2).item())

@@ -3,7 +3,7 @@
 import pytest
 
 from flare_core.inference.sliding_window import SlidingWindow
-from flare_core.training.optimization import AdamW, Optimization, Validation, WarmupCosine
+from flare_core.training.optimization import SGD, AdamW, Optimization, Poly, Validation, WarmupCosine
 
 WINDOW = SlidingWindow((8, 8, 8))
 
@@ -32,3 +32,17 @@ def test_an_epoch_goes_once_through_the_cases_unless_told_otherwise():
     plan = Optimization(AdamW(1e-3, 0.0), WarmupCosine(0), epochs=1, batch=8)
     assert [plan.steps(n) for n in (1, 8, 9, 250)] == [1, 1, 2, 32]
     assert Optimization(AdamW(1e-3, 0.0), WarmupCosine(0), 1, 8, steps_per_epoch=5).steps(250) == 5
+
+
+def test_the_poly_schedule_falls_from_one_as_published():
+    poly = Poly(0.9)
+    assert poly.factor(0, 1000) == 1.0
+    assert poly.factor(500, 1000) == pytest.approx(0.5**0.9)
+    assert poly.factor(999, 1000) == pytest.approx(0.001**0.9)
+
+
+def test_sgd_is_nesterovs():
+    import torch
+
+    (group,) = SGD(1e-2, 0.99, 3e-5).build([torch.nn.Parameter(torch.zeros(1))]).param_groups
+    assert (group["lr"], group["momentum"], group["weight_decay"], group["nesterov"]) == (1e-2, 0.99, 3e-5, True)

@@ -52,13 +52,13 @@ def draw_tumors(
 ) -> list[Tumor]:
     """Draw `least` (0 or 1) to 3 tumors inside the scanned range; without a least number 86 of 100 patients have any.
 
-    Sizes are log-normal around 10 ml, mostly 3 to 40 ml. Contrast is at least twice the noise in about 85 of 100
-    lesions and 0.6 to 2 times in the rest, the hard tail.
+    Sizes are log-normal around 12 ml, mostly 3 to 45 ml. Contrast is at least 2.5 times the noise in about 85 of 100
+    lesions and 0.6 to 2 times in the rest, the hard tail. Half of the larger ones have a darker, necrotic core.
     """
     tumors = []
-    for _ in range(max(least, int(rng.choice(4, p=[0.14, 0.46, 0.26, 0.14])))):
+    for _ in range(max(least, int(rng.choice(4, p=[0.14, 0.32, 0.30, 0.24])))):
         host, center = _host_in_range(rng, structures, space_around, scan)
-        volume = float(np.clip(np.exp(rng.normal(np.log(10.0), 0.75)), 1.5, 90.0))
+        volume = float(np.clip(np.exp(rng.normal(np.log(12.0), 0.75)), 1.5, 90.0))
         if host in ("pancreas", "node", "stomach"):
             volume = min(volume, 35.0)
         if center is not None:
@@ -100,13 +100,13 @@ def _tumor(rng, patient: Patient, host: str, center: np.ndarray, volume_ml: floa
     smooth = ellipsoid(center, radii, rotation(tuple(rng.standard_normal(3))))
     rough, fine = np.float32(rng.uniform(0.3, 0.13 * radius + 0.5)), np.float32(rng.uniform(0.2, 0.9))
     if rng.random() < 0.85:
-        size = max(2.1 * noise_hu, rng.uniform(28, 75) / patient.difficulty**0.5)
+        size = max(2.5 * noise_hu, rng.uniform(40, 90) / patient.difficulty**0.5)
     else:
         size = noise_hu * rng.uniform(0.6, 2.0)
     brighter = host in ("lung base", "node", "mesentery") or rng.random() < (
         0.35 if patient.phase == "arterial" else 0.1
     )
-    core = -rng.uniform(15, 50) if rng.random() < 0.35 and volume_ml > 6 else 0.0
+    core = -rng.uniform(20, 55) if rng.random() < 0.55 and volume_ml > 4 else 0.0
     return Tumor(
         host, center, lambda space: smooth(space) + rough * space.lumps + fine * space.grain,
         float(radii.max() * 1.1 + 6), volume_ml, float(size if brighter else -size), core)  # fmt: skip

@@ -1,0 +1,90 @@
+"""Predict with the mean of several networks, window by window: no localization, one grid, one argmax.
+
+Tenth step of the data flow. The inference of dkfz and swinx, of each network of efficient_nnunet, and of every teacher.
+
+References:
+    dkfz, section 2 (argmax of logits, torch resampling, no mirroring; two networks averaged);
+    MIC-DKFZ/nnUNet (v2 averages logits); swinx, sections 2.4 and 4.3 (half overlap, body crop).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from flare_core.cases.preprocessing import scores_to_labels
+from flare_core.cases.regions import BodyBox, whole
+from flare_core.inference.ensemble import check_one_grid, is_constant, mean_scores, resample_labels
+from flare_core.inference.network import TrainedNetwork
+from flare_core.inference.sliding_window import SlidingWindow
+from flare_core.inference.sparse_window import SparseWindow
+from flare_core.inference.whole_volume import WholeVolume
+
+
+@dataclass(frozen=True)
+class SlidingEnsemble:
+    """Average every network of some stages and take the best channel.
+
+    Attributes:
+        members: stages; each network of each of them has the same weight. All must share grid and channels.
+        window: window scheme of every network.
+        average: `logits` or `probabilities`.
+        region: part of the image that is looked at, the rest is background; None: all of it.
+        resampled: what goes from the network's grid to the image's: `scores` (trilinear, argmax afterwards), or
+            `labels` (argmax first, then nearest neighbor: faster, with steps at the grid's spacing).
+        postprocessing: rules applied to the label map in order.
+    """
+
+    members: tuple[str, ...]
+    window: SlidingWindow | SparseWindow | WholeVolume
+    average: str = "logits"
+    region: BodyBox | None = None
+    resampled: str = "scores"
+    postprocessing: tuple = ()
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages whose networks a submission must hold."""
+        return self.members
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        image_hu: np.ndarray,
+        spacing_mm: tuple[float, float, float],
+        networks: Mapping[str, Sequence[TrainedNetwork]],
+    ) -> np.ndarray:
+        """Return the label map of one case.
+
+        Args:
+            image_hu: float32 array (X, Y, Z) in HU, RAS+. A constant image (all air) gives an empty map.
+            spacing_mm: voxel edge lengths.
+            networks: trained networks of each stage in `stages`.
+        Returns:
+            uint8 array of the same shape with target ids 0..14.
+        Raises:
+            ValueError: if the networks do not share grid and channels.
+        """
+        members = [network for stage in self.members for network in networks[stage]]
+        check_one_grid(members)
+        labels = np.zeros(image_hu.shape, np.uint8)
+        if is_constant(image_hu):
+            return labels
+        box = self.region(image_hu, None, spacing_mm) if self.region else whole(image_hu.shape)
+        grid = members[0].preprocessing.image_to_grid(image_hu[box], spacing_mm)
+        scores = mean_scores(members, grid, self.window, self.average)
+        labels[box] = members[0].scheme.to_targets(self._channels(scores, labels[box].shape))
+        for rule in self.postprocessing:
+            labels = rule(labels, spacing_mm)
+        return labels
+
+    def _channels(self, scores: torch.Tensor, shape: tuple[int, int, int]) -> np.ndarray:
+        """Return the best channel of every voxel on the image's grid."""
+        if self.resampled not in ("scores", "labels"):
+            raise ValueError(f"resampled is 'scores' or 'labels', got {self.resampled!r}")
+        if self.resampled == "scores":
+            return scores_to_labels(scores, shape)
+        return resample_labels(scores_to_labels(scores, tuple(scores.shape[1:])), shape)

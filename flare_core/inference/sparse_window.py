@@ -1,0 +1,181 @@
+"""Run a network over few windows: nine a slab at most, and fewer where the middle one says that little is there.
+
+Ninth step of the data flow, the FLARE22 winner's efficient sliding window. Along z the windows overlap as usual. In x
+and y there are three positions each, around the middle of the volume. In every slab the central window is run first,
+and what it holds decides on the other eight; read `SparseWindow.visit` from top to bottom.
+
+References:
+    Huang et al. 2022, Revisiting nnU-Net for iterative pseudo labeling and efficient sliding window inference;
+    Ziyan-Huang/FLARE22, nnunet/network_architecture/neural_network.py (numbers; its z is our last axis).
+    efficient_nnunet, section 1 (uses it).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from flare_core.cases.labels import LabelScheme
+from flare_core.inference.network import TrainedNetwork
+from flare_core.inference.sliding_window import ScoreSums, SlidingWindow, evenly_spread, padded_to, run_windows
+
+log = logging.getLogger(__name__)
+
+Corner = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Visits:
+    """Which windows of a volume were run.
+
+    Attributes:
+        corners: lowest corner of each window in the order of the visits, in voxels of the volume (negative where it
+            was padded).
+        scheme: windows of the scheme if none is skipped.
+        dense: windows of a dense scheme with the same window and overlap.
+    """
+
+    corners: tuple[Corner, ...]
+    scheme: int
+    dense: int
+
+    @property
+    def count(self) -> int:
+        """Number of windows that were run."""
+        return len(self.corners)
+
+
+@dataclass(frozen=True)
+class SparseWindow:
+    """A window scheme that skips windows by what the central one of a slab holds.
+
+    The rules count the voxels that the network calls foreground in the central window:
+
+    - below `empty_voxels`: the slab is dropped, its central window too, and the next slab is not looked at;
+    - else below `half_empty_voxels` in the front part: the slab is dropped;
+    - else only tubes: of the other windows only those in front of and behind it, each if more than `edge_voxels`
+      foreground voxels lie in the central window's plane on that side;
+    - else all of them.
+
+    The rules suit organs. A network without tube channels (a binary tumor scheme) never uses the third rule, and the
+    first ones then drop every slab whose tumor is small or not in the middle: set `empty_voxels` and
+    `half_empty_voxels` to 0, which keeps the three by three positions, or use `SlidingWindow`.
+
+    The published code counts the front part along the wrong axis, where it covers the whole window, so that its
+    second rule never adds anything to the first; here it means what its author says (0 turns it off).
+
+    Attributes:
+        window: voxels along X, Y, Z.
+        overlap: share of a window that its neighbor along z covers.
+        empty_voxels, half_empty_voxels, edge_voxels: as above.
+        front_share: share of the central window that is its front part (front = anterior, the high end of y in RAS+).
+        tubes: names of the targets that run along the body.
+        weighting: `gaussian` or `constant`, as in `SlidingWindow`.
+        batch: windows a forward pass (the central one is always alone).
+    """
+
+    window: tuple[int, int, int]
+    overlap: float = 0.5
+    empty_voxels: int = 1000
+    half_empty_voxels: int = 500
+    front_share: float = 0.6
+    edge_voxels: int = 10
+    tubes: tuple[str, ...] = ("aorta", "inferior_vena_cava", "esophagus")
+    weighting: str = "gaussian"
+    batch: int = 1
+
+    def positions(self, shape: tuple[int, int, int]) -> tuple[list[int], list[int], list[int]]:
+        """Return the windows' first voxels along X, Y and Z over a volume at least as large as one window.
+
+        Along x and y: one where the volume is as large as the window; from border to border up to two windows;
+        beyond that two windows around the middle, so that the margin of the volume is never looked at.
+        """
+        in_plane = [_around_middle(size, side) for size, side in zip(shape[:2], self.window[:2], strict=True)]
+        return *in_plane, evenly_spread(shape[2], self.window[2], self.overlap)
+
+    def __call__(
+        self,
+        network: TrainedNetwork,
+        image: torch.Tensor,
+        *,
+        activation: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ) -> torch.Tensor:
+        """Return the averaged class scores of a volume (arguments and result as in `visit`)."""
+        return self.visit(network, image, activation=activation)[0]
+
+    @torch.inference_mode()
+    def visit(
+        self,
+        network: TrainedNetwork,
+        image: torch.Tensor,
+        *,
+        activation: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ) -> tuple[torch.Tensor, Visits]:
+        """Return the averaged class scores of a volume and the windows that they come from.
+
+        Args:
+            network: (B, 1, *window) to (B, C, *window); its `scheme` says which channels are tubes.
+            image: float tensor of shape (X, Y, Z); where it is smaller than a window it is padded with zeros on both
+                sides and the scores are cropped back.
+            activation: applied to each window's scores before averaging, e.g. a softmax; None averages logits.
+        Returns:
+            A float32 tensor of shape (C, X, Y, Z) on the CPU; where no window was, all channels are 0, so that
+            background (the first) wins. And the record of the windows.
+        """
+        padded, kept = padded_to(image, self.window)
+        shape = tuple(padded.shape)
+        xs, ys, zs = self.positions(shape)
+        dense = SlidingWindow(self.window, self.overlap, self.weighting)
+        sums = ScoreSums(network.scheme.channels, shape, dense.weights())
+        visited: list[Corner] = []
+        is_empty = False
+        for z in zs:
+            if is_empty:  # the slab before was
+                is_empty = False
+                continue
+            center = (xs[len(xs) // 2], ys[len(ys) // 2], z)
+            scores = run_windows(network, padded, [center], self.window, activation)
+            visited.append(center)
+            labels = scores[0].argmax(0)
+            is_empty = int((labels > 0).sum()) < self.empty_voxels
+            if is_empty or self._is_half_empty(labels):
+                continue
+            sums.add([center], scores)
+            others = self._others(labels, network.scheme, [(x, y, z) for y in ys for x in xs], center)
+            for start in range(0, len(others), self.batch):
+                group = others[start : start + self.batch]
+                sums.add(group, run_windows(network, padded, group, self.window, activation))
+            visited += others
+        corners = tuple(tuple(c - k.start for c, k in zip(corner, kept, strict=True)) for corner in visited)
+        visits = Visits(corners, len(xs) * len(ys) * len(zs), len(dense.corners(shape)))
+        log.debug("%d windows (all of the scheme %d, dense %d)", visits.count, visits.scheme, visits.dense)
+        return sums.means()[(slice(None), *kept)], visits
+
+    def _is_half_empty(self, labels: torch.Tensor) -> bool:
+        """Say whether the front part of a window holds too little."""
+        behind = self.window[1] - int(self.front_share * self.window[1])
+        return int((labels[:, behind:] > 0).sum()) < self.half_empty_voxels
+
+    def _others(self, labels: torch.Tensor, scheme: LabelScheme, slab: list[Corner], center: Corner) -> list[Corner]:
+        """Return the windows of a slab that the labels of its central window call for."""
+        others = [corner for corner in slab if corner != center]
+        tubes = {i for i, group in enumerate(scheme.groups, start=1) if set(group) <= set(self.tubes)}
+        found = set(labels.unique().tolist()) - {0}
+        if not found or not found <= tubes:
+            return others
+        is_behind, is_in_front = (int((labels[:, side] > 0).sum()) > self.edge_voxels for side in (0, -1))
+        column = [corner for corner in others if corner[0] == center[0]]
+        return [c for c in column if (is_behind and c[1] < center[1]) or (is_in_front and c[1] > center[1])]
+
+
+def _around_middle(size: int, window: int) -> list[int]:
+    """Return one or three positions along an in-plane axis (see `SparseWindow.positions`)."""
+    if size <= window:
+        return [0]
+    if size <= 2 * window:
+        return [0, round((size - window) / 2), size - window]
+    middle = round(size / 2)
+    return [middle - window, int(middle - window / 2), middle]

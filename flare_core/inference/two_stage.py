@@ -1,0 +1,104 @@
+"""stmt's inference: find the abdomen in a coarse cube, segment organs and tumors in a finer cube around it.
+
+Tenth step of the data flow. Read `TwoStage.__call__` from top to bottom: it is figure 2 (c) of the paper. Every network
+runs once on a grid of fixed size.
+
+References:
+    stmt, sections 2.1 to 2.3; lseventeen/Two-Stage-Hybrid-Supervision, inference/two_stage_predict.py and
+    config/two_stage_inference.yaml (margins, components, order of the steps; its axes are z, y, x).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from flare_core.cases.boxes import Box, bounding_box, rescaled, widened
+from flare_core.cases.regions import BodyBox
+from flare_core.inference.ensemble import check_one_grid, is_constant, mean_scores, resample_labels
+from flare_core.inference.network import TrainedNetwork
+from flare_core.inference.whole_volume import WholeVolume
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TwoStage:
+    """Locate, crop, segment organs and tumors, merge.
+
+    Attributes:
+        locator: stage whose network finds the abdomen in the whole volume.
+        organs, tumor: stages whose networks share the grid inside the crop; several networks of a stage are averaged.
+        margin_mm: added on both sides of the located box along X, Y, Z.
+        body: the crop where the locator finds nothing.
+        organ_rules: rules applied to the organs on their grid, before the tumor is laid over them.
+    """
+
+    locator: str
+    organs: str
+    tumor: str
+    margin_mm: tuple[float, float, float]
+    body: BodyBox
+    organ_rules: tuple = ()
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages whose networks a submission must hold."""
+        return self.locator, self.organs, self.tumor
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        image_hu: np.ndarray,
+        spacing_mm: tuple[float, float, float],
+        networks: Mapping[str, Sequence[TrainedNetwork]],
+    ) -> np.ndarray:
+        """Return the label map of one case.
+
+        Args:
+            image_hu: float32 array (X, Y, Z) in HU, RAS+. A constant image (all air) gives an empty map.
+            spacing_mm: voxel edge lengths.
+            networks: trained networks of each stage in `stages`.
+        Returns:
+            uint8 array of the same shape with target ids 0..14.
+        Raises:
+            ValueError: if the organ and the tumor networks do not share their grid.
+        """
+        check_one_grid([*networks[self.organs], *networks[self.tumor]], one_scheme=False)
+        labels = np.zeros(image_hu.shape, np.uint8)
+        if is_constant(image_hu):
+            return labels
+        box = self.region(image_hu, spacing_mm, networks)
+        crop = image_hu[box]
+        grid = networks[self.organs][0].preprocessing.image_to_grid(crop, spacing_mm)
+        organs, tumor = (_targets(networks[stage], grid) for stage in (self.organs, self.tumor))
+        grid_mm = tuple(mm * n / m for mm, n, m in zip(spacing_mm, crop.shape, grid.shape, strict=True))
+        for rule in self.organ_rules:
+            organs = rule(organs, grid_mm)
+        labels[box] = resample_labels(np.where(tumor > 0, tumor, organs), crop.shape)
+        return labels
+
+    def region(
+        self,
+        image_hu: np.ndarray,
+        spacing_mm: tuple[float, float, float],
+        networks: Mapping[str, Sequence[TrainedNetwork]],
+    ) -> Box:
+        """Return the part of the image that the second stage sees; the body's box where the locator finds nothing."""
+        members = networks[self.locator]
+        located = _targets(members, members[0].preprocessing.image_to_grid(image_hu, spacing_mm))
+        box = bounding_box(located > 0)
+        if box is None:
+            log.warning("the locator found no abdomen: predicting in the box around the body")
+            return self.body(image_hu, None, spacing_mm)
+        return widened(rescaled(box, located.shape, image_hu.shape), self.margin_mm, spacing_mm, image_hu.shape)
+
+
+def _targets(members: Sequence[TrainedNetwork], grid: torch.Tensor) -> np.ndarray:
+    """Return the target ids on a grid that one forward pass a network covers."""
+    scores = mean_scores(members, grid, WholeVolume(), "logits")
+    return members[0].scheme.to_targets(scores.argmax(0).numpy())

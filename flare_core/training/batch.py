@@ -1,0 +1,95 @@
+"""Draw the patches of one step.
+
+Eighth step of the data flow. Each patch is drawn by a generator seeded with (seed, epoch, place in the batch), so a
+training that stops and resumes sees the same patches as one that does not, and several processes that share a batch
+see the same patches as one process with the whole batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from flare_core.cases.augmentation import augmented
+from flare_core.cases.sampling import Place, PreparedCase
+from flare_core.recipe import Stage
+
+
+@dataclass(frozen=True)
+class Workers:
+    """This process among those that train together (`torchrun` starts several; else there is one)."""
+
+    rank: int = 0
+    count: int = 1
+
+    @classmethod
+    def join(cls) -> Workers:
+        """Return this process's place in the running process group."""
+        return cls(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else cls()
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Patches of one step.
+
+    Attributes:
+        image: (B, V, *patch) float32; V is 1, or the number of views that the sampling cuts.
+        channels: (B, *patch) uint8.
+        taught: (B, C) bool, which channels each patch's labels say anything about.
+        groups: (B,) int64, the group of cases that each patch is from.
+        cases: ids of the cases they are from.
+        seed: differs from step to step and between processes, for objectives that draw.
+    """
+
+    image: torch.Tensor
+    channels: torch.Tensor
+    taught: torch.Tensor
+    groups: torch.Tensor
+    cases: tuple[str, ...]
+    seed: int
+
+    def to(self, device: torch.device, layout: torch.memory_format) -> Batch:
+        """Return the batch on a device."""
+        moved = {name: getattr(self, name).to(device) for name in ("channels", "taught", "groups")}
+        return Batch(self.image.to(device, memory_format=layout), **moved, cases=self.cases, seed=self.seed)
+
+
+def draw_batch(
+    stage: Stage, cases: Sequence[PreparedCase], *, seed: int, epoch: int, step: int, workers: Workers
+) -> Batch:
+    """Return this process's share of one batch.
+
+    The groups of cases take turns in the batch. Within a group cases come in a new random order every epoch; a batch
+    may run over its end into the next order. Samplings with `per_case` above 1 cut so many neighboring places from
+    one case.
+    """
+    size = stage.optimization.batch
+    groups = [[case for case in cases if case.group == group] for group in sorted({case.group for case in cases})]
+    images, channels, drawn = [], [], []
+    for index in range(workers.rank, size, workers.count):
+        turn = (step * size + index) // getattr(stage.sampling, "per_case", 1)
+        case = _case(groups[turn % len(groups)], turn // len(groups), seed, epoch)
+        rng = np.random.default_rng([seed, epoch, step * size + index, 1])
+        image, target = stage.sampling.cut(case, rng, Place(index, size))
+        image, target = augmented(image, target, stage.augmentation, rng)
+        images.append(torch.from_numpy(image if image.ndim == 4 else image[None]))
+        channels.append(torch.from_numpy(target))
+        drawn.append(case)
+    return Batch(
+        torch.stack(images),
+        torch.stack(channels),
+        torch.from_numpy(np.stack([case.taught for case in drawn])),
+        torch.tensor([case.group for case in drawn]),
+        tuple(case.id for case in drawn),
+        int(np.random.SeedSequence([seed, epoch, step, workers.rank]).generate_state(1)[0]),
+    )
+
+
+def _case(cases: Sequence[PreparedCase], turn: int, seed: int, epoch: int) -> PreparedCase:
+    """Return the case of a turn: every lap is a new order."""
+    lap, index = divmod(turn, len(cases))
+    return cases[np.random.default_rng([seed, epoch, lap]).permutation(len(cases))[index]]
