@@ -28,7 +28,8 @@ def results_block(profile: str = "mini") -> str:
     for (system, variant), rows in summary.groupby(["system", "variant"], sort=False):
         by_row = rows.set_index("row")
         organs, tumor, free = (by_row.loc[n] for n in ("organs", "tumor_bearing_cases", "tumor_free_cases"))
-        cells = [f"{organs.dsc:.3f}", f"{organs.nsd:.3f}", f"{tumor.dsc:.3f} ({tumor.cases:.0f})", f"{tumor.nsd:.3f}"]
+        cells = [f"{organs.dsc:.3f}", f"{organs.nsd:.3f}"] if SYSTEMS[system].segments_organs else ["tumor only", ""]
+        cells += [f"{tumor.dsc:.3f} ({tumor.cases:.0f})", f"{tumor.nsd:.3f}"]
         cells.append(f"{free.false_positive_ml:.1f} ({free.cases:.0f})")
         lines.append(f"| `{system}` | {variant.replace('_', ' ')} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -52,10 +53,12 @@ def systems_block() -> str:
 
 def departures_block() -> str:
     """Return one list item for every departure of every system."""
+    keys = {
+        item: [k for k, s in SYSTEMS.items() if item in s.departures] for s in SYSTEMS.values() for item in s.departures
+    }
     return "\n".join(
-        f"- `{key}`, {item.topic}: {item.ours}. Other reading: {item.other}."
-        for key, system in SYSTEMS.items()
-        for item in system.departures
+        f"- {', '.join(f'`{key}`' for key in keys[item])}, {item.topic}: {item.ours}. Other reading: {item.other}."
+        for item in keys
     )
 
 

@@ -112,6 +112,12 @@ class System:
     profiles: Mapping[str, tuple[Override, ...]] = field(default_factory=dict)
     ablations: Mapping[str, tuple[Override, ...]] = field(default_factory=dict)
 
+    @property
+    def segments_organs(self) -> bool:
+        """Whether the submission predicts anything besides tumors."""
+        names = {n for stage in self.inference.stages for group in self.stage(stage).scheme.groups for n in group}
+        return names != {"tumor"}
+
     def stage(self, name: str) -> Stage:
         """Return the stage called `name`; raises ValueError naming the stages there are."""
         for stage in self.stages:

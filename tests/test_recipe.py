@@ -55,22 +55,3 @@ def test_only_listed_parts_with_fitting_fields_are_rebuilt():
         decode({"type": "Part", "length": 1}, [Part])
     with pytest.raises(TypeError, match="cannot store"):
         encode(Part((1, 2), object()))
-
-
-def test_the_published_numbers_of_nvauto():
-    """Tables 2 and 3 and sections 2.1 to 2.6 of the paper."""
-    stage, inference = NVAUTO.stage("round2"), NVAUTO.inference
-    assert stage.preprocessing.spacing_mm == (1, 1, 1)
-    assert (stage.preprocessing.intensity.low_hu, stage.preprocessing.intensity.high_hu) == (-250, 250)
-    assert stage.sampling.patch == (224, 224, 224) and stage.sampling.odds == ()
-    assert (stage.network.width, stage.network.blocks) == (32, (1, 2, 2, 4, 4))
-    assert stage.optimization.optimizer.learning_rate == 2e-4 and stage.optimization.optimizer.weight_decay == 1e-5
-    assert (stage.optimization.epochs, stage.optimization.batch) == (300, 8)
-    assert stage.optimization.schedule.warmup_epochs == 3
-    assert stage.folds == 5 and stage.trained_folds == (0, 1, 2, 3, 4) and stage.scheme.channels == 13
-    localizer = NVAUTO.stage("localizer")
-    assert localizer.preprocessing.spacing_mm == (4, 4, 4) and localizer.sampling.patch == (128, 128, 128)
-    assert (localizer.network.width, localizer.network.blocks) == (16, (1, 2, 2, 4))
-    assert (inference.window.window, inference.window.overlap) == ((224, 224, 224), 0.0)
-    assert inference.postprocessing[-1].minimum_voxels == 100
-    assert (NVAUTO.limits.time_s, NVAUTO.limits.memory_mib) == (15, 4096)

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from flare_core.inference.network import load_network
-from flare_core.training.checkpoint import load_checkpoint, previous, save_checkpoint
 from flare_core.training.batch import Workers, draw_batch
+from flare_core.training.checkpoint import load_checkpoint, previous, save_checkpoint
 from flare_core.training.loop import Diverged, train, validate
 
 ALONE = Workers()
