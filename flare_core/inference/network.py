@@ -26,7 +26,10 @@ from flare_core.inference.nnunet_preprocessing import (
     NoNormalization,
     ZScoreNormalization,
 )
+from flare_core.models.phtrans import PHTrans
 from flare_core.models.segresnet import SegResNet
+from flare_core.models.smit import SmitPretraining
+from flare_core.models.swinx import SwinX
 from flare_core.models.unet import PlainUNet, ResidualEncoderUNet
 from flare_core.recipe import decode, encode
 from flare_core.storage import write_file
@@ -34,7 +37,7 @@ from flare_core.storage import write_file
 PARTS = (
     *(LabelScheme, Preprocessing, FixedGrid, IntensityWindow, SigmoidWindow, ClipAndStandardize),
     *(NnUNetLabels, NnUNetPreprocessing, NnUNetResampling, NoNormalization, ZScoreNormalization),
-    *(SegResNet, PlainUNet, ResidualEncoderUNet),
+    *(SegResNet, PlainUNet, ResidualEncoderUNet, PHTrans, SwinX, SmitPretraining),
 )
 """Every part that a stored network may be made of; a new network file adds its class here."""
 

@@ -3,10 +3,13 @@
 Every value here replaces a published one because minutes on two cores have to do for a day on a GPU.
 """
 
+from dataclasses import replace
+
 from flare_core.cases.augmentation import AdjustContrast, AxialAffine, HistogramShift
 from flare_core.cases.preprocessing import IntensityWindow, Preprocessing
 from flare_core.cases.sampling import ClassBalancedCrop
 from flare_core.inference.sliding_window import SlidingWindow
+from flare_core.models.phtrans import PHTrans
 from flare_core.models.unet import PlainUNet
 from flare_core.training.losses import DeepSupervision, DiceFocal, DiceWeightedFocal
 from flare_core.training.optimization import AdamW, Optimization, Validation, WarmupCosine
@@ -21,9 +24,23 @@ AUGMENTATION = (
     AxialAffine(probability=0.5, rotation_rad=0.26, scale=0.15),
 )
 ORGAN_LOSS = DeepSupervision(DiceFocal(focal_over="voxels"))
-TUMOR_LOSS = DeepSupervision(DiceWeightedFocal(focal_over="voxels", focal_weights=((1, 40.0),)))
+TUMOR_LOSS = DeepSupervision(DiceWeightedFocal(focal_over="voxels", focal_weights=((1, 20.0),)))
 SMOKE_WINDOW, SMOKE_CROP = SlidingWindow(SMOKE_PATCH), ClassBalancedCrop(SMOKE_PATCH)
 CROP, TUMOR_CROP = ClassBalancedCrop(PATCH), ClassBalancedCrop(PATCH, odds=((1, 2.0),))
+
+
+PHTRANS = PHTrans(
+    base=8,
+    cap=64,
+    strides=((2, 2, 2),) * 3,
+    first_kernel=(3, 3, 3),
+    depths=(2, 2),
+    heads=(2, 4),
+    window=(6, 6, 6),
+    dropout=0.0,
+    drop_path=0.1,
+)
+SMOKE_PHTRANS = replace(PHTRANS, base=4, strides=((2, 2, 2),) * 2, depths=(2,), heads=(2,), window=(2, 2, 2))
 
 
 def unet(*features: int) -> PlainUNet:

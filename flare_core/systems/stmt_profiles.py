@@ -94,7 +94,7 @@ MINI = (
         for override in (
             Override(f"{stage}.preprocessing", FixedGrid(HIGH, WINDOW), "64 x 48 x 64 instead of 192^3: about 5 mm"),
             Override(f"{stage}.sampling", WholeVolume(HIGH), "the same"),
-            Override(f"{stage}.network", _network(8, 16, 32, 64, 128), "0.9 M weights, five levels"),
+            Override(f"{stage}.network", _network(8, 16, 32, 64, 80), "0.8 M weights, five levels"),
         )
     ),
     Override("*.augmentation", mini.AUGMENTATION, "short training cannot afford mirrored and bent bodies"),

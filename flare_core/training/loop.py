@@ -166,6 +166,7 @@ def _epoch(
         with autocast(device, fast):
             return (learner if module is None else module)(*inputs)
 
+    lesson.begin_epoch(epoch)
     total, steps = torch.zeros(()), plan.steps(len(cases))
     for step in range(steps):
         batch = draw_batch(stage, cases, seed=seed, epoch=epoch, step=step, workers=workers)

@@ -27,6 +27,9 @@ Forward = Callable[..., Any]
 class Lesson:
     """What an objective does during one training; the base does nothing besides its loss."""
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Prepare for an epoch, counted from 0."""
+
     def loss(self, forward: Forward, batch: Batch) -> torch.Tensor:
         """Return the loss of a batch (a scalar with a gradient)."""
         raise NotImplementedError
