@@ -37,10 +37,11 @@ def test_every_parameter_gets_a_gradient_and_ten_steps_lower_the_loss(system, ti
         module = stage.network.build(stage.scheme.channels)
         optimizer = torch.optim.Adam(module.parameters(), 5e-3)
         still = replace(stage, augmentation=())
+        lesson = stage.objective.lesson(stage, module)
         batch = draw_batch(still, [case], seed=0, epoch=0, step=0, workers=Workers())
         losses = []
         for _ in range(10):
-            loss = stage.loss(module(batch.image), batch.channels, batch.taught)
+            loss = lesson.loss(lambda *inputs, module=module: module(*inputs), batch)
             optimizer.zero_grad()
             loss.backward()
             silent = [name for name, p in module.named_parameters() if p.grad is None or not p.grad.any()]
