@@ -2,10 +2,13 @@
 
 import pytest
 
+from flare_core.cases.labels import ORGAN_NAMES
 from flare_core.systems.describe import count_parameters
 from flare_core.systems.dkfz import DKFZ_BS4_8, DKFZ_BS8
 from flare_core.systems.efficient_nnunet import EFFICIENT_NNUNET
 from flare_core.systems.nvauto import NVAUTO
+from flare_core.systems.stmt import STMT
+from flare_core.systems.swinx import SWINX
 
 
 def test_nvauto():
@@ -80,7 +83,48 @@ def test_efficient_nnunet():
         (DKFZ_BS8, "batch8", 30_785_994),
         (EFFICIENT_NNUNET, "teacher", 31_122_758),
         (EFFICIENT_NNUNET, "student", 5_630_488),
+        (STMT, "teacher", 36_522_660 - 14 * 312),  # without a head that the authors define and never use
+        (STMT, "locator", 26_975_450),
+        (STMT, "organs", 25_792_462),
+        (STMT, "tumor", 25_786_450),
+        (SWINX, "finetuning", 30_298_677),
     ],
 )
 def test_the_networks_have_the_published_size(system, stage, weights):
     assert count_parameters(system, stage) == weights
+
+
+def test_stmt():
+    """Table 2 and sections 2.1 to 3.2."""
+    teacher, locator, organs, supervised, tumor = STMT.stages
+    assert locator.preprocessing.shape == (128, 128, 128) and organs.preprocessing.shape == (192, 192, 192)
+    assert [stage.optimization.batch for stage in (locator, organs, tumor)] == [2, 3, 2]
+    for stage in (locator, organs, supervised, tumor):
+        optimizer = stage.optimization.optimizer
+        assert (stage.optimization.epochs, optimizer.learning_rate, optimizer.momentum) == (500, 0.01, 0.99)
+        assert stage.network.features[0] == 16 and len(stage.network.strides) - 1 == 5
+        assert stage.labels.teacher == "teacher" and stage.labels.never == ("tumor",)
+    assert organs.objective.group_weights == (1.0, 1.0, 0.5) and len(organs.cases.groups) == 3
+    assert (tumor.objective.decay, tumor.objective.pseudo_weight, tumor.start) == (0.99, 1.0, "tumor_supervised")
+    assert tumor.scheme.groups == (("tumor",),) and locator.scheme.channels == 2
+    assert teacher.optimization.epochs == 1000 and teacher.sampling.patch == (192, 224, 40)
+    assert STMT.inference.margin_mm == (10, 10, 40) and STMT.inference.organ_rules[0].targets == ORGAN_NAMES
+
+
+def test_swinx():
+    """Table 2, sections 2.2 to 3.2, and SMIT's constants."""
+    _, pretraining, finetuning = SWINX.stages
+    assert finetuning.preprocessing.spacing_mm == (1, 1, 1) == pretraining.preprocessing.spacing_mm
+    intensity, sampling, plan = finetuning.preprocessing.intensity, finetuning.sampling, finetuning.optimization
+    assert (intensity.low_hu, intensity.high_hu) == (-250, 250)
+    assert (sampling.patch, sampling.per_case, sampling.positive_share) == ((96, 96, 96), 4, 0.5)
+    assert (plan.epochs, plan.batch // sampling.per_case, plan.optimizer.learning_rate) == (100, 4, 2e-4)
+    assert finetuning.scheme.channels == 15 and finetuning.start == "pretraining"
+    assert SWINX.inference.window.overlap == 0.5 and SWINX.inference.window.window == (96, 96, 96)
+    assert (SWINX.inference.region.threshold_hu, SWINX.inference.postprocessing) == (-250, ())
+    smit, network = pretraining.objective, pretraining.network
+    assert (smit.mask_ratio, smit.weights, smit.decay, smit.center_momentum) == (0.7, (1.0, 0.1, 0.1), 0.996, 0.9)
+    assert (smit.student_temperature, smit.teacher_temperature, smit.warm_epochs) == (0.1, (0.04, 0.07), 30)
+    assert (network.mask_cube, network.head_width, network.head_bottleneck, network.prototypes) == (16, 2048, 256, 8192)
+    assert (pretraining.sampling.outer, pretraining.sampling.patch) == ((128, 128, 128), (96, 96, 96))
+    assert (pretraining.optimization.epochs, pretraining.optimization.batch) == (500, 6)
