@@ -48,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_pseudo_label(commands)
     _add_predict(commands)
     _add_evaluate(commands)
+    _add_import_nnunet(commands)
     _add_reproduce(commands)
     _add_retrain(commands)
     return parser
@@ -234,6 +235,36 @@ def _annotated_targets(references: Path):
         return None
     known = {entry.id: entry.annotated for entry in Dataset.load(root).entries if entry.annotated}
     return known if references.is_dir() else known.get(case_id(references))
+
+
+def _add_import_nnunet(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("import-nnunet", help="turn an nnU-Net version 2 model folder into a submission")
+    parser.add_argument("folder", type=Path, metavar="MODEL_FOLDER", help="holds plans.json, dataset.json and fold_*")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="RUN")
+    parser.add_argument("--folds", nargs="+", metavar="K", help="folds to average (default: all there are)")
+    parser.add_argument("--map", type=Path, help="JSON file: label name of the model to target name")
+    parser.add_argument("--checkpoint", default="checkpoint_final.pth")
+    parser.add_argument("--axes", default="LPS", help="where the stored axes of its training files point (default LPS)")
+    parser.add_argument("--mirror", action="store_true", help="average over mirrored views, as nnU-Net does by default")
+    parser.set_defaults(run=_import_nnunet)
+
+
+def _import_nnunet(options: argparse.Namespace) -> int:
+    from flare_core.inference.nnunet_import import import_nnunet
+
+    labels = json.loads(options.map.read_text()) if options.map else None
+    folds = [int(fold) if fold.isdigit() else fold for fold in options.folds] if options.folds else None
+    out = import_nnunet(
+        options.folder,
+        options.out,
+        folds=folds,
+        labels=labels,
+        checkpoint=options.checkpoint,
+        axes=options.axes,
+        mirror=options.mirror,
+    )
+    print(f"wrote {out}; use it with: flare predict CT.nii.gz -o labels --model {out}")
+    return DONE
 
 
 def _add_reproduce(commands: argparse._SubParsersAction) -> None:
