@@ -12,10 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from flare_core.inference.network import load_network
+from flare_core.inference.network import BadModel, load_network
 from flare_core.training.batch import Workers, draw_batch
 from flare_core.training.checkpoint import load_checkpoint, previous, save_checkpoint
-from flare_core.training.loop import Diverged, train, validate
+from flare_core.training.loop import Diverged, start_from, train, validate
+from flare_core.training.mean_teacher import MeanTeacher
 
 ALONE = Workers()
 
@@ -125,3 +126,51 @@ def test_two_processes_train_to_the_weights_of_one_with_the_whole_batch(stage, c
     assert all(torch.allclose(two[name], one[name], atol=2e-5) for name in one)
     losses = [pd.read_csv(tmp_path / name / "history.csv").loss.to_numpy() for name in ("one", "two")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_a_training_starts_from_every_weight_that_fits(stage, cases, tmp_path):
+    first = train(stage, cases[:2], cases[2:], tmp_path / "first", seed=0, facts={"fold": 0})
+    stored = load_network(first, exact=True).module.state_dict()
+    same = stage.network.build(13)
+    assert start_from(same, first) == len(stored)
+    assert _same(same.state_dict(), stored)
+    wider = stage.network.build(5)  # another number of channels: the heads stay as they are
+    copied = start_from(wider, first)
+    assert 0 < copied < len(stored)
+    other = replace(stage.network, width=stage.network.width * 2).build(13)
+    with pytest.raises(BadModel, match=r"none of its \d+ weights fits"):
+        start_from(torch.nn.Linear(2, 3), first)
+    assert start_from(other, first) < copied
+
+
+def test_the_last_epoch_is_kept_where_the_recipe_says_so(stage, cases, tmp_path):
+    stage = replace(stage, validation=replace(stage.validation, keep="last"))
+    model = train(stage, cases[:2], cases[2:], tmp_path, seed=0, facts={"fold": 0})
+    assert json.loads((model / "model.json").read_text())["epoch"] == stage.optimization.epochs
+
+
+def test_a_stage_without_validation_keeps_its_last_epoch(stage, cases, tmp_path):
+    model = train(replace(stage, validation=None), cases[:2], cases[2:], tmp_path, seed=0, facts={"fold": 0})
+    assert json.loads((model / "model.json").read_text())["epoch"] == stage.optimization.epochs
+    assert "validation_dice" not in pd.read_csv(tmp_path / "history.csv").columns
+
+
+def test_a_mean_teacher_resumes_to_the_same_weights(stage, cases, tmp_path, monkeypatch):
+    stage = replace(stage, objective=MeanTeacher(), validation=None)
+    train(stage, cases, [], tmp_path / "whole", seed=3, facts={"fold": 0})
+
+    class Stopped(Exception):
+        pass
+
+    def stop_after_two(path, state):
+        save_checkpoint(path, state)
+        if state["epoch"] == 2:
+            raise Stopped
+
+    with monkeypatch.context() as patched, pytest.raises(Stopped):
+        patched.setattr("flare_core.training.loop.save_checkpoint", stop_after_two)
+        train(stage, cases, [], tmp_path / "halves", seed=3, facts={"fold": 0})
+    train(stage, cases, [], tmp_path / "halves", seed=3, facts={"fold": 0})
+    assert _same(_weights(tmp_path / "whole"), _weights(tmp_path / "halves"))
+    teachers = [load_checkpoint(tmp_path / name / "checkpoint.pt")["lesson"]["teacher"] for name in ("whole", "halves")]
+    assert _same(*teachers)
