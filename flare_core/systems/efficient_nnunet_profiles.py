@@ -92,4 +92,4 @@ SMOKE = (
         "the training size",
     ),
 )
-PROFILES = {"smoke": SMOKE, "mini": MINI}
+PROFILES = {"smoke": SMOKE, "mini": MINI, "study": (*MINI, *mini.STUDY)}

@@ -11,6 +11,7 @@ from flare_core.cases.sampling import ClassBalancedCrop
 from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.models.phtrans import PHTrans
 from flare_core.models.unet import PlainUNet
+from flare_core.recipe import Override
 from flare_core.training.losses import DeepSupervision, DiceFocal, DiceWeightedFocal
 from flare_core.training.optimization import AdamW, Optimization, Validation, WarmupCosine
 
@@ -67,6 +68,8 @@ def adam(steps: int, *, batch: int = 2, learning_rate: float = 5e-3) -> Optimiza
     )
 
 
+STUDY = (Override("*.optimization.epochs", 100, "8000 steps a network: long enough to converge"),)
+"""What `study` changes in `mini`."""
 SMOKE_OPTIMIZATION = Optimization(
     AdamW(5e-3, 1e-5), WarmupCosine(1), epochs=3, batch=2, steps_per_epoch=4, gradient_clip=1.0
 )

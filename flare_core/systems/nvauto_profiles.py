@@ -1,12 +1,12 @@
 """What nvauto's profiles change and where its paper leaves a choice: values only (see `nvauto.py` for the method)."""
 
-from flare_core.cases.augmentation import AdjustContrast, AxialAffine, HistogramShift
 from flare_core.cases.sampling import ClassBalancedCrop
 from flare_core.inference.postprocessing import LongestRun, RemoveSmall, SplitPairs
 from flare_core.inference.sliding_ensemble import SlidingEnsemble
 from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.models.segresnet import SegResNet
 from flare_core.recipe import Departure, Override
+from flare_core.systems import mini
 from flare_core.training.losses import DeepSupervision, DiceFocal, DiceWeightedFocal
 from flare_core.training.optimization import Validation
 from flare_core.training.selection import AsGiven, CautiousPseudoLabels
@@ -18,11 +18,6 @@ CAUTIOUS = CautiousPseudoLabels(
     "round1", SlidingEnsemble(("round1",), WINDOW, "probabilities", postprocessing=CLEANING), ("tumor",), ("tumor",)
 )
 TUMOR_LOSS = DiceWeightedFocal(focal_over="voxels", focal_weights=((12, 40.0),))
-AUGMENTATION = (
-    HistogramShift(probability=0.5, control_points=16),
-    AdjustContrast(probability=0.2, gamma=(0.5, 3.0)),
-    AxialAffine(probability=0.5, rotation_rad=0.26, scale=0.15),
-)
 
 DEPARTURES = (
     Departure(
@@ -97,7 +92,7 @@ MINI = (
         "*.sampling", ClassBalancedCrop((48, 48, 48), odds=((12, 8.0),)), "19 cm; 4 of 10 patches on a tumor if any"
     ),
     Override("localizer.sampling", ClassBalancedCrop((32, 32, 32)), "26 cm"),
-    Override("*.augmentation", AUGMENTATION, "short training cannot afford mirrored and strongly stretched bodies"),
+    Override("*.augmentation", mini.AUGMENTATION, "short training cannot afford mirrored and strongly stretched bodies"),
     Override("round2.sampling.odds", ((12, 16.0),), "6 of 10 patches on a tumor if any"),
     Override("round2.start", "round1", "organs are learned there: the steps of round 2 go to what is new"),
     Override("round2.labels", CAUTIOUS, "tumors that nobody marked outweigh the marked ones in 44 cases"),
@@ -133,7 +128,7 @@ SMOKE = (
     Override("inference.window.window", (16, 16, 16), "the training size"),
     Override("round2.labels.inference.window.window", (16, 16, 16), "the training size"),
 )
-PROFILES = {"smoke": SMOKE, "mini": MINI}
+PROFILES = {"smoke": SMOKE, "mini": MINI, "study": (*MINI, *mini.STUDY)}
 
 ABLATIONS = {
     "partial_as_full": (

@@ -86,4 +86,4 @@ SMOKE = (
     Override("finetuning.labels", PseudoLabels("teacher", SMOKE_TEACHING, ("tumor",)), "the training size"),
     Override("inference.window", mini.SMOKE_WINDOW, "the training size"),
 )
-PROFILES = {"smoke": SMOKE, "mini": MINI}
+PROFILES = {"smoke": SMOKE, "mini": MINI, "study": (*MINI, *mini.STUDY)}
