@@ -92,7 +92,7 @@ MINI = (
         "*.sampling", ClassBalancedCrop((48, 48, 48), odds=((12, 8.0),)), "19 cm; 4 of 10 patches on a tumor if any"
     ),
     Override("localizer.sampling", ClassBalancedCrop((32, 32, 32)), "26 cm"),
-    Override("*.augmentation", mini.AUGMENTATION, "short training cannot afford mirrored and strongly stretched bodies"),
+    Override("*.augmentation", mini.AUGMENTATION, "short training cannot afford mirrored and stretched bodies"),
     Override("round2.sampling.odds", ((12, 16.0),), "6 of 10 patches on a tumor if any"),
     Override("round2.start", "round1", "organs are learned there: the steps of round 2 go to what is new"),
     Override("round2.labels", CAUTIOUS, "tumors that nobody marked outweigh the marked ones in 44 cases"),

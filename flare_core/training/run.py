@@ -297,7 +297,7 @@ def _facts(run: Run, stage: Stage | None) -> dict[str, Any]:
     if stage is not None:
         facts |= {"stage": stage.name, "recipe": fingerprint(stage)}
     else:
-        facts |= {"recipe": fingerprint(run.system)}
+        facts |= {"recipe": fingerprint({"stages": run.system.stages, "inference": run.system.inference})}
     return facts | {"made_with": {"flare_core": flare_core.__version__, "torch": torch.__version__.split("+")[0]}}
 
 
