@@ -86,6 +86,7 @@ class PHTransModule(nn.Module):
         )
         self.decoder = nn.ModuleList(PHTransStage(architecture, i, 2 * features[i]) for i in stages[:-1])
         self.heads = nn.ModuleList(nn.Conv3d(width, channels, 1, bias=False) for width in features[:-1])
+        self.apply(_initialize)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
         features, skips = self.encoder[0](image), []
@@ -98,6 +99,18 @@ class PHTransModule(nn.Module):
             if self.training or i == 0:
                 logits.insert(0, self.heads[i](features))
         return logits if self.training else logits[0]
+
+
+def _initialize(module: nn.Module) -> None:
+    """Draw weights as the authors do: He-normal (slope 0.02) convolutions, linear layers of deviation 0.02."""
+    if isinstance(module, (nn.Conv3d, nn.ConvTranspose3d)):
+        nn.init.kaiming_normal_(module.weight, a=0.02)
+    elif isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+    else:
+        return
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
 
 
 def _step(kind: type[nn.Module], inputs: int, outputs: int, stride: Triple) -> nn.Sequential:

@@ -44,11 +44,11 @@ class SmitPretraining:
         """Return the untrained module (`smit_blocks.SmitModule`); `channels` plays no part: nothing is labeled.
 
         Raises:
-            ValueError: if no scale of the backbone has one token a cube.
+            ValueError: if no stage of the backbone, merged, has one token a cube.
         """
         from flare_core.models.smit_blocks import SmitModule
 
-        sides = [2 * 2**scale for scale in range(len(self.network.features))]
+        sides = [4 * 2**stage for stage in range(len(self.network.depths))]
         if self.mask_cube not in sides:
             raise ValueError(f"the backbone has tokens of {sides} voxels, none for masked cubes of {self.mask_cube}")
         return SmitModule(self)

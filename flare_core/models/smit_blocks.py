@@ -39,7 +39,8 @@ class DistillationHead(nn.Module):
         for layer in self.layers[::2]:
             nn.init.trunc_normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
-        self.prototypes = nn.Parameter(torch.randn(outputs, bottleneck))
+        # the length of a row has no effect on the scores but divides its learning rate: that of a linear layer, 0.58
+        self.prototypes = nn.Parameter(nn.Linear(bottleneck, outputs, bias=False).weight.detach().clone())
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return F.linear(F.normalize(self.layers(features), dim=-1), F.normalize(self.prototypes, dim=-1))
@@ -52,12 +53,11 @@ class SmitModule(nn.Module):
         super().__init__()
         network, widths = architecture.network, architecture.network.features
         self.cube = architecture.mask_cube
-        self.token_scale = self.cube.bit_length() - 2  # the scale whose tokens are 2 * 2 ** scale voxels wide
-        width = widths[self.token_scale]
+        self.token_stage = self.cube.bit_length() - 3  # merged, its tokens are 4 * 2 ** stage voxels wide
+        width = widths[self.token_stage + 1]
         sizes = (width, architecture.head_width, architecture.head_bottleneck, architecture.prototypes)
-        self.backbone = Backbone(network, is_normalized=False)
+        self.backbone = Backbone(network)
         self.mask_token = nn.Parameter(torch.zeros(1, network.embed, 1, 1, 1))
-        nn.init.trunc_normal_(self.mask_token, std=0.02)
         self.token_norm = nn.LayerNorm(width, eps=1e-6)
         self.token_head, self.whole_head = DistillationHead(*sizes), DistillationHead(*sizes)
         self.stride = network.stride
@@ -74,9 +74,9 @@ class SmitModule(nn.Module):
         if masks is not None:
             hidden = F.interpolate(masks[:, None].float(), size=features.shape[2:], mode="nearest") > 0.5
             features = torch.where(hidden, self.mask_token.to(features.dtype), features)
-        scales = self.backbone(features)
-        tokens = self.token_norm(scales[self.token_scale].flatten(2).transpose(1, 2))
-        return Views(self.token_head(tokens), self.whole_head(tokens.mean(1)), self._image(scales[-1]))
+        _, merged = self.backbone(features)
+        tokens = self.token_norm(merged[self.token_stage].flatten(2).transpose(1, 2))
+        return Views(self.token_head(tokens), self.whole_head(tokens.mean(1)), self._image(merged[-1]))
 
     def _image(self, features: torch.Tensor) -> torch.Tensor:
         """Return the predicted image from the coarsest features: each position holds a cube of stride^3 voxels."""

@@ -16,38 +16,40 @@ if TYPE_CHECKING:
 
 
 class Backbone(nn.Module):
-    """Patches of 2 x 2 x 2 voxels, then Swin stages, each ending in a merging.
+    """Patches of 2 x 2 x 2 voxels, then Swin stages, each followed by a merging (the last one, too)."""
 
-    With `is_normalized` the outputs go through layer norms of their own, but for the coarsest.
-    """
-
-    def __init__(self, architecture: SwinX, is_normalized: bool = True) -> None:
+    def __init__(self, architecture: SwinX) -> None:
         super().__init__()
-        depths = architecture.depths
+        depths, widths = architecture.depths, architecture.features[:-1]
         rates = np.split(np.linspace(0, architecture.drop_path, sum(depths)), np.cumsum(depths)[:-1])
         self.embedding = PatchEmbed(patch_size=2, in_chans=1, embed_dim=architecture.embed)
         self.stages = nn.ModuleList(
-            BasicLayer(width, depth, heads, architecture.window, rate.tolist(), qkv_bias=True, downsample=PatchMerging)
-            for width, depth, heads, rate in zip(architecture.features, depths, architecture.heads, rates, strict=False)
+            BasicLayer(width, depth, heads, architecture.window, rate.tolist(), qkv_bias=True)
+            for width, depth, heads, rate in zip(widths, depths, architecture.heads, rates, strict=True)
         )
-        widths = architecture.features[:-1]
-        self.norms = nn.ModuleList(nn.LayerNorm(width) if is_normalized else nn.Identity() for width in widths)
+        self.mergings = nn.ModuleList(PatchMerging(width) for width in widths)
 
     def embedded(self, image: torch.Tensor) -> torch.Tensor:
         """Return the patches' features (B, C, X / 2, Y / 2, Z / 2)."""
         return self.embedding(image)
 
-    def forward(self, features: torch.Tensor) -> list[torch.Tensor]:
-        """Return the features of every scale, finest first.
+    def forward(self, features: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Return what each stage computes (Swin-X's skips), and the same merged: half the sides, twice the channels.
 
         Args:
             features: from `embedded`.
         """
-        scales = []
-        for stage, norm in zip(self.stages, self.norms, strict=True):
-            scales.append(norm(features.permute(0, 2, 3, 4, 1)).permute(0, 4, 1, 2, 3))
-            features = stage(features.contiguous())
-        return [*scales, features]
+        computed, merged = [], []
+        for stage, merging in zip(self.stages, self.mergings, strict=True):
+            computed.append(stage(features.contiguous()))
+            features = on_channels(merging, computed[-1])
+            merged.append(features)
+        return computed, merged
+
+
+def on_channels(layer: nn.Module, features: torch.Tensor) -> torch.Tensor:
+    """Apply a layer that wants channels last to features (B, C, X, Y, Z)."""
+    return layer(features.permute(0, 2, 3, 4, 1)).permute(0, 4, 1, 2, 3)
 
 
 class Narrowing(nn.Module):
@@ -73,6 +75,7 @@ class SwinXModule(nn.Module):
         norm = {"batch": nn.BatchNorm3d, "instance": lambda inputs: nn.InstanceNorm3d(inputs, affine=True)}[kind]
         name = kind if kind == "batch" else ("instance", {"affine": True})
         self.backbone = Backbone(architecture)
+        self.norms = nn.ModuleList(nn.LayerNorm(inputs) for inputs in architecture.features[:-1])
         self.image = UnetrBasicBlock(3, 1, width, 3, 1, name, res_block=False)
         self.narrowings = nn.ModuleList(Narrowing(inputs, width, norm) for inputs in architecture.features)
         self.ups = nn.ModuleList(
@@ -81,7 +84,9 @@ class SwinXModule(nn.Module):
         self.head = nn.Conv3d(width, channels, 1)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        scales = self.backbone(self.backbone.embedded(image))
+        computed, merged = self.backbone(self.backbone.embedded(image))
+        scales = [on_channels(norm, features) for norm, features in zip(self.norms, computed, strict=True)]
+        scales.append(merged[-1])
         skips: Sequence[torch.Tensor] = [self.image(image)]
         skips = [*skips, *(narrow(scale) for narrow, scale in zip(self.narrowings, scales, strict=True))]
         features = skips[-1]

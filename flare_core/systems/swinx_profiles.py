@@ -61,13 +61,13 @@ MINI = (
     Override("pretraining.sampling", TwoViews((64, 64, 48), mini.PATCH), "19 cm views"),
     Override("pretraining.network", SmitPretraining(SWIN, 16, 256, 64, 512), "few prototypes for 80 cases"),
     Override("pretraining.objective", MaskedSelfDistillation(warm_epochs=3), "the same share of the training"),
-    Override("pretraining.optimization", mini.adam(480, learning_rate=1e-3), "minutes instead of days"),
+    Override("pretraining.optimization", mini.adam(320, learning_rate=1e-3), "minutes instead of days"),
     Override("finetuning.sampling", replace(mini.CROP, odds=((14, 4.0),)), "short training needs every class in sight"),
     Override("finetuning.augmentation", mini.AUGMENTATION, "short training cannot afford mirrored bodies"),
     Override("finetuning.network", SWIN, "0.5 M weights, three stages"),
     Override("finetuning.labels", PseudoLabels("teacher", TEACHING, ("tumor",)), "the training size"),
     Override("finetuning.loss", mini.ORGAN_LOSS, "Dice and cross-entropy learn small organs too late"),
-    Override("finetuning.optimization", mini.adam(1600, learning_rate=3e-3), "minutes instead of a day"),
+    Override("finetuning.optimization", mini.adam(1200, learning_rate=3e-3), "minutes instead of a day"),
     Override("inference.window", replace(mini.WINDOW, overlap=0.5), "the training size"),
 )
 SMOKE_SWIN = replace(SWIN, depths=(1, 1), heads=(2, 2), window=(2, 2, 2), decoder=4)

@@ -170,6 +170,7 @@ def _epoch(
     total, steps = torch.zeros(()), plan.steps(len(cases))
     for step in range(steps):
         batch = draw_batch(stage, cases, seed=seed, epoch=epoch, step=step, workers=workers)
+        torch.manual_seed(batch.seed)  # dropout and stochastic depth: a resumed training draws what it would have drawn
         loss = lesson.loss(forward, batch.to(device, LAYOUT))
         if not math.isfinite(loss.item()):
             raise Diverged(

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.distributed as dist
 
 from flare_core.training.mean_teacher import follow
 from flare_core.training.objective import Forward, Lesson
@@ -35,7 +36,7 @@ class MaskedSelfDistillation:
         weights: of MIP, MPD and ITD.
         student_temperature: divides the student's scores.
         teacher_temperature: first and last value for the teacher's scores. For the whole view it rises linearly during
-            the first `warm_epochs`, for tokens during as many epochs after these.
+            the first `warm_epochs`, the last of which has the last value; for tokens in as many epochs after these.
         warm_epochs: see above.
         center_momentum: share of the old center when the mean of the teacher's scores is followed.
         decay: share of the teacher that stays at every step.
@@ -53,8 +54,8 @@ class MaskedSelfDistillation:
 
     def temperatures(self, epoch: int) -> tuple[float, float]:
         """Return the teacher's temperatures for whole views and for tokens in an epoch (0-based)."""
-        first, last = self.teacher_temperature
-        shares = [min(1.0, max(0.0, (epoch - delay) / self.warm_epochs)) for delay in (0, self.warm_epochs)]
+        (first, last), last_step = self.teacher_temperature, max(1, self.warm_epochs - 1)
+        shares = [min(1.0, max(0.0, (epoch - delay) / last_step)) for delay in (0, self.warm_epochs)]
         return tuple(first + (last - first) * share for share in shares)
 
     def masks(self, batch: int, shape: tuple[int, int, int], seed: int) -> torch.Tensor:
@@ -80,6 +81,8 @@ class _SmitLesson(Lesson):
         self.epoch = epoch
 
     def loss(self, forward: Forward, batch: Batch) -> torch.Tensor:
+        if batch.image.shape[1] != 2:
+            raise ValueError(f"expected two views a case, got {batch.image.shape[1]}; use the sampling TwoViews")
         views = batch.image.flatten(0, 1)[:, None]  # view 2 i and view 2 i + 1 are of the same case
         cubes = tuple(side // self.student.cube for side in views.shape[2:])
         masks = self.objective.masks(len(views), cubes, batch.seed).to(views.device)
@@ -102,9 +105,12 @@ class _SmitLesson(Lesson):
 
     @torch.no_grad()
     def _follow_centers(self, teacher: Any) -> None:
-        """Move the centers towards the mean of the teacher's scores."""
+        """Move the centers towards the mean of the teacher's scores, over all processes."""
         for name, center in self.centers.items():
             mean = getattr(teacher, name).float().flatten(0, -2).mean(0)
+            if dist.is_initialized():
+                dist.all_reduce(mean)
+                mean /= dist.get_world_size()
             center.mul_(self.objective.center_momentum).add_(mean, alpha=1 - self.objective.center_momentum)
 
     def after_backward(self, epoch: int) -> None:
