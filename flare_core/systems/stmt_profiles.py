@@ -80,7 +80,7 @@ def _network(*features: int) -> ResidualEncoderUNet:
 MINI = (
     Override("teacher.preprocessing", mini.GRID, "the mini cohort is made at about 4 mm"),
     Override("teacher.sampling", mini.CROP, "short training needs every class in sight"),
-    Override("teacher.network", mini.PHTRANS, "0.9 M weights, four levels"),
+    Override("teacher.network", mini.PHTRANS, "0.6 M weights, four levels"),
     *(
         Override(f"{stage}.labels", PseudoLabels("teacher", TEACHING, ("tumor",)), "the training size")
         for stage in ("locator", "organs", "tumor_supervised", "tumor")
