@@ -1,22 +1,32 @@
-"""Draw what the notebooks explain: volumes side by side, training patches, regions on a body.
+"""Draw what the notebooks explain: volumes side by side, training patches, origins of labels, regions and windows.
 
-Serves notebooks 02, 04 and 06; charts of tables and scored cases are in `evaluation.figures`. Slices are shown as
-radiologists read them: the patient's right on the left, front or head on top.
+Serves notebooks 02, 05 and 06; charts of tables and scored cases are in `evaluation`. Slices are shown as radiologists
+read them: the patient's right on the left, front or head on top.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.colors import ListedColormap
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 
-from flare_core.cases.labels import BY_NAME, LabelScheme
-from flare_core.evaluation.style import ACCENT, INK, SECOND, PaperFigure, new_figure, styled
+from flare_core.cases.labels import TARGETS
+from flare_core.cases.preprocessing import nearest_indices
+from flare_core.evaluation.case_figures import window_layout
+from flare_core.evaluation.slices import CaseView
+from flare_core.evaluation.style import ACCENT, FAINT, INK, MUTED, SECOND, TITLES, PaperFigure, new_figure, styled
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from flare_core.inference.trace import WindowRecord
 
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
 BOX_COLORS = (SECOND, ACCENT, "#2a9d4a", INK)
+ORIGIN_COLORS = (ACCENT, SECOND, "#a9afb8", "#f3e2a9", FAINT)
 
 
 @styled
@@ -52,33 +62,82 @@ def volumes_side_by_side(
 
 
 @styled
-def training_patches(
-    patches: Sequence[tuple[np.ndarray, np.ndarray]], scheme: LabelScheme, columns: int = 6
-) -> PaperFigure:
-    """Show the middle axial slice of training patches with their channels in the targets' colors.
+def training_patches(rows: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]]) -> PaperFigure:
+    """Show the middle axial slice of training patches with their labels in the targets' colors.
 
     Args:
-        patches: pairs (image, channels) of equal shape (X, Y, Z); the image in [0, 1].
-        scheme: says which targets the channels stand for; a united channel takes its first target's color.
-        columns: patches in a row.
+        rows: title to pairs (image, target ids) of equal shape (X, Y, Z), which share the row's gray scale; patches of
+            different rows may differ in size.
     Returns:
-        Rows of patches: the image with its channels laid over it.
+        A row of patches for each title: the image with its labels laid over it.
     Raises:
-        ValueError: if there is no patch.
+        ValueError: if there is no row, or one without a patch.
     """
-    if not patches:
-        raise ValueError("expected at least one patch to show")
-    colors = ["#00000000", *(BY_NAME[group[0]].color + "99" for group in scheme.groups)]
-    rows = -(-len(patches) // columns)
-    figure = new_figure(1.5 * columns, 1.5 * rows)
-    places = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes in places:
-        axes.set_axis_off()
-    for axes, (image, channels) in zip(places, patches, strict=False):
-        middle = image.shape[2] // 2
-        axes.imshow(_shown(image[..., middle]), cmap="gray", vmin=0, vmax=1)
-        axes.imshow(_shown(channels[..., middle]), cmap=ListedColormap(colors), vmin=0, vmax=len(colors) - 1)
+    if not rows or not all(rows.values()):
+        raise ValueError("expected at least one row, and at least one patch in each")
+    colors = ["#00000000", *(target.color + "99" for target in TARGETS)]
+    columns = max(map(len, rows.values()))
+    figure = new_figure(1.5 * columns, 1.72 * len(rows))
+    panels = figure.subplots(len(rows), columns, squeeze=False)
+    for row, (title, patches) in zip(panels, rows.items(), strict=True):
+        low, high = np.percentile(np.concatenate([image.ravel()[::7] for image, _ in patches]), (0.5, 99.5))
+        row[0].set_title(title, fontsize=9)
+        for axes in row:
+            axes.set_axis_off()
+        for axes, (image, labels) in zip(row, patches, strict=False):
+            middle = image.shape[2] // 2
+            axes.imshow(_shown(image[..., middle]), cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
+            axes.imshow(_shown(labels[..., middle]), cmap=ListedColormap(colors), vmin=0, vmax=len(colors) - 1)
     return figure
+
+
+@styled
+def label_origins(table: pd.DataFrame, origins: Sequence[str], title: str = "") -> PaperFigure:
+    """Show where every target's label comes from in every kind of case.
+
+    Args:
+        table: a row a target (by name), a column a kind of case, values among `origins` (`teaching.label_origins`).
+        origins: all values in the order of the legend, at most `len(ORIGIN_COLORS)`.
+        title: above the figure.
+    Raises:
+        ValueError: if the table is empty.
+    """
+    if table.empty:
+        raise ValueError("expected at least one target and one kind of case")
+    numbers = np.array([[origins.index(value) for value in row] for row in table.to_numpy()])
+    figure = new_figure(max(5.6, 1.9 + 1.0 * len(table.columns)), 1.5 + 0.27 * len(table))
+    axes = figure.add_subplot()
+    colors = ListedColormap(ORIGIN_COLORS[: len(origins)])
+    edges = np.arange(len(table.columns) + 1), np.arange(len(table) + 1)
+    axes.pcolormesh(*edges, numbers, cmap=colors, vmin=0, vmax=len(origins) - 1, edgecolors="white", linewidth=1.5)
+    axes.set(xticks=edges[0][:-1] + 0.5, yticks=edges[1][:-1] + 0.5, ylim=(len(table), 0), title=title)
+    axes.set_xticklabels(table.columns, fontsize=7)
+    axes.set_yticklabels([TITLES[name] for name in table.index])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    used = sorted(set(numbers.ravel()))
+    handles = [Patch(facecolor=ORIGIN_COLORS[n], edgecolor=MUTED, linewidth=0.5, label=origins[n]) for n in used]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    return figure
+
+
+@styled
+def windows_on_body(image_hu: np.ndarray, records: Sequence[WindowRecord]) -> PaperFigure:
+    """Show the windows that networks were run on, over the image as it is on their grid.
+
+    Args:
+        image_hu: (X, Y, Z) in HU, RAS+.
+        records: from an inference's `windows`.
+    Returns:
+        One row a grid (see `case_figures.window_layout`).
+    """
+    rows = []
+    for record in records:
+        part = image_hu[record.box]
+        indices = (nearest_indices(n, m) for n, m in zip(part.shape, record.shape, strict=True))
+        view = CaseView(" and ".join(record.stages), part[np.ix_(*indices)], record.spacing_mm)
+        rows.append((view, [(corner, record.visits.window) for corner in record.visits.corners]))
+    return window_layout(rows)
 
 
 @styled

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
@@ -46,19 +47,20 @@ def provide_cohort(profile: str) -> Dataset:
     return Dataset.load(embedded_cohort(profile))
 
 
-def retrain(profile: str, *, jobs: int = 1, seed: int = 0) -> None:
-    """Train, score and ship every system and its ablations at a profile; finished parts are not repeated.
+def retrain(profile: str, *, jobs: int = 1, seed: int = 0, systems: Collection[str] = ()) -> None:
+    """Train, score and ship systems and their ablations at a profile; finished parts are not repeated.
 
     Args:
         profile: `mini` or `smoke`.
         jobs: folds trained at the same time.
         seed: of the trainings.
+        systems: keys of those to train; none means all. The tables keep the rows of the others.
     """
-    dataset = provide_cohort(profile)
+    dataset, chosen = provide_cohort(profile), tuple(systems or SYSTEMS)
     scores, summaries, histories, quality = [], [], [], []
-    for key, system in SYSTEMS.items():
-        shrunk = system.at(profile)
-        variants = {AS_PUBLISHED: shrunk} | {name: shrunk.ablated(name) for name in system.ablations}
+    for key in chosen:
+        shrunk = SYSTEMS[key].at(profile)
+        variants = {AS_PUBLISHED: shrunk} | {name: shrunk.ablated(name) for name in shrunk.ablations}
         for variant, value in variants.items():
             trainings = run_of("trainings", profile)  # systems and ablations share what is equal
             run = Run(value, profile, dataset, run_of(key, profile), seed, variant=variant, trainings=trainings)
@@ -71,12 +73,33 @@ def retrain(profile: str, *, jobs: int = 1, seed: int = 0) -> None:
             quality.append(pseudo_label_quality(run).assign(**labels))
         ship(run_of(key, profile) / f"submission_{AS_PUBLISHED}", submission_of(key, profile))
     out = results_of(profile)
-    write_csv(pd.concat(scores), out / "scores.csv")
-    write_csv(pd.concat(summaries), out / "summary.csv")
-    write_csv(pd.concat(histories), out / "history.csv")
-    write_csv(pd.concat(quality), out / "pseudo_labels.csv")
+    update_results(pd.concat(scores), out / "scores.csv", chosen)
+    update_results(pd.concat(summaries), out / "summary.csv", chosen)
+    update_results(pd.concat(histories), out / "history.csv", chosen)
+    update_results(_concatenated(quality), out / "pseudo_labels.csv", chosen)
     if profile == "mini":
         readme.update()
+
+
+def update_results(table: pd.DataFrame, path: Path, systems: Collection[str]) -> Path:
+    """Write a result table whose rows replace those of some systems in the file; the others stay.
+
+    Args:
+        table: with a column `system`.
+        path: the file; rows of systems that no longer exist go, the others are in the order of `SYSTEMS`.
+        systems: keys of the systems that the table speaks of (it may have no row of one).
+    """
+    order = list(SYSTEMS)
+    if path.is_file():
+        known = pd.read_csv(path)
+        kept = known[known["system"].isin(set(order) - set(systems))]
+        table = _concatenated([table, kept])
+    return write_csv(table.sort_values("system", key=lambda keys: keys.map(order.index), kind="stable"), path)
+
+
+def _concatenated(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Return tables in one; empty ones, whose columns have no types, are left out (all empty: the first one)."""
+    return pd.concat([table for table in tables if len(table)] or tables[:1])
 
 
 def score(submission: Path, dataset: Dataset, out: Path) -> Evaluation:

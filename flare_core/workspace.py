@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flare_core import paths
+from flare_core.cases.labels import TARGET_NAMES, TUMOR
 from flare_core.recipe import PROFILES, System
 
 if TYPE_CHECKING:
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from flare_core.cases.dataset import Dataset
+    from flare_core.evaluation.flare_rules import Rules
 
 COHORT_SEED = 0
+FIRST_SYSTEM = "nvauto"
+"""What the notebooks show unless asked otherwise; the committed figures are its."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Workspace:
         root: the project's tree (tests give another).
     """
 
-    system: str = "nvauto"
+    system: str = FIRST_SYSTEM
     profile: str = "mini"
     data: str = ""
     root: Path = paths.ROOT
@@ -72,6 +76,31 @@ class Workspace:
         from flare_core.systems import SYSTEMS
 
         return SYSTEMS[self.system].at(self.profile)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the targets that the system predicts: all of them, or the tumor alone."""
+        return TARGET_NAMES if self.recipe().segments_organs else (TUMOR.name,)
+
+    @property
+    def scope(self) -> str:
+        """Say in a sentence what the system predicts, and so what its tables and pictures show."""
+        if self.recipe().segments_organs:
+            return f"{self.system} segments thirteen organs and tumors."
+        return f"{self.system} segments tumors only: organs are left out of its tables and pictures."
+
+    @property
+    def rules(self) -> Rules:
+        """The rules of the challenge that the system was submitted to."""
+        from flare_core.evaluation.flare_rules import FLARE23, FLARE24_TASK1
+
+        return FLARE23 if self.recipe().segments_organs else FLARE24_TASK1
+
+    def annotated_dataset(self) -> Dataset:
+        """Return the dataset with the annotated targets of every case, read from the label files if not recorded."""
+        from flare_core.cases.label_analysis import with_inferred_annotation
+
+        return with_inferred_annotation(self.dataset())
 
     def dataset(self) -> Dataset:
         """Return the dataset; the embedded cohort is generated first if it is not there.
@@ -128,7 +157,8 @@ class Workspace:
     def history(self) -> pd.DataFrame:
         """Return the learning curves of the system's trainings: a row an epoch, with `stage` and `fold`.
 
-        Committed with the results for the embedded cohort, else read from the run.
+        Committed with the results for the embedded cohort, else read from the run. `validation_dice` is NaN where
+        nothing was validated.
 
         Raises:
             FileNotFoundError: if there are none.
@@ -138,13 +168,18 @@ class Workspace:
         kept = self.results / "history.csv"
         if kept.is_file():
             table = pd.read_csv(kept)
-            return table[(table["system"] == self.system) & (table["variant"] == "as_published")]
+            table = table[(table["system"] == self.system) & (table["variant"] == "as_published")]
+            if len(table):
+                return table
         files = sorted(self.run.glob("*/fold*/history.csv"))
         if not files:
-            raise FileNotFoundError(f"no learning curves in {kept} or under {self.run}; train the system first")
+            raise FileNotFoundError(
+                f"no learning curves of {self.system} in {kept} or under {self.run}; train the system first"
+            )
         names = [(file.parent.parent.name.rpartition("-")[0], file.parent.name.removeprefix("fold")) for file in files]
         tables = [pd.read_csv(f).assign(stage=stage, fold=fold) for f, (stage, fold) in zip(files, names, strict=True)]
-        return pd.concat(tables, ignore_index=True)
+        table = pd.concat(tables, ignore_index=True)
+        return table if "validation_dice" in table else table.assign(validation_dice=float("nan"))
 
     @property
     def results(self) -> Path:
@@ -153,8 +188,9 @@ class Workspace:
 
     @property
     def figures(self) -> Path:
-        """Where figures go: to the README's only from `mini` on the embedded cohort."""
-        return self._under(paths.FIGURES) if not self.data and self.profile == "mini" else self.folder / "figures"
+        """Where figures go: to the README's only from the first system at `mini` on the embedded cohort."""
+        is_committed = not self.data and self.profile == "mini" and self.system == FIRST_SYSTEM
+        return self._under(paths.FIGURES) if is_committed else self.run / "figures"
 
     def save_figure(self, figure: Figure, name: str) -> Figure:
         """Write a figure as `NAME.png` and `NAME.svg` into `figures`.

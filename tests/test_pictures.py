@@ -1,10 +1,18 @@
 """The notebooks' pictures put the patient's right on the left, keep physical sizes and refuse nothing to show."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from flare_core.cases.labels import MERGED_PAIRS
-from flare_core.pictures import regions_on_body, training_patches, volumes_side_by_side
+from flare_core.inference.sliding_window import Visits
+from flare_core.inference.trace import WindowRecord
+from flare_core.pictures import (
+    label_origins,
+    regions_on_body,
+    training_patches,
+    volumes_side_by_side,
+    windows_on_body,
+)
 
 
 def image_of(axes):
@@ -49,14 +57,40 @@ def test_a_region_lies_over_what_it_cuts_out():
         assert drawn.get_height() == (np.ptp(rows) + 1) * step_y
 
 
-def test_patches_fill_rows_and_leave_the_rest_empty():
-    patch = np.zeros((4, 4, 4), np.float32), np.zeros((4, 4, 4), np.uint8)
-    figure = training_patches([patch] * 7, MERGED_PAIRS, columns=6)
-    assert [len(axes.images) for axes in figure.axes] == [2] * 7 + [0] * 5
+def test_every_row_has_its_patches_its_title_and_its_gray_scale():
+    small, large = np.arange(64, dtype=np.float32).reshape(4, 4, 4), np.full((6, 5, 4), 900, np.float32)
+    rows = {"as cut": [(small, np.zeros((4, 4, 4), np.uint8))] * 3, "bent": [(large, np.ones((6, 5, 4), np.uint8))]}
+    figure = training_patches(rows)
+    assert [len(axes.images) for axes in figure.axes] == [2] * 3 + [2, 0, 0]
+    assert [axes.get_title() for axes in figure.axes] == ["as cut", "", "", "bent", "", ""]
+    assert figure.axes[0].images[0].get_clim()[1] < 64 < figure.axes[3].images[0].get_clim()[0] + 1
+
+
+def test_where_labels_come_from_is_a_field_a_target_and_kind():
+    table = pd.DataFrame({"13 organs": ["drawn", "absent"], "nothing": ["filled", "filled"]}, index=["liver", "tumor"])
+    figure = label_origins(table, ("drawn", "filled", "absent"), "Labels")
+    (fields,) = figure.axes[0].collections
+    assert fields.get_array().reshape(2, 2).tolist() == [[0, 1], [2, 1]]
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["Liver", "Tumor"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["drawn", "filled", "absent"]
+
+
+def test_windows_lie_on_the_grid_of_their_network():
+    image = np.full((12, 8, 8), 40.0, np.float32)
+    box = (slice(4, 12), slice(0, 8), slice(0, 8))  # a grid of 4 x 4 x 4 voxels of 6 x 4 x 4 mm lies over it
+    visits = Visits((2, 4, 4), ((0, 0, 0), (2, 0, 0)), 2, 2)
+    figure = windows_on_body(image, [WindowRecord(("a", "b"), box, (6.0, 4.0, 4.0), (4, 4, 4), visits)])
+    first, second = figure.axes[0].patches
+    assert (first.get_x(), first.get_width(), first.get_height()) == (12, 12, 16)  # low x is on the right
+    assert second.get_x() == 0
+    assert figure.axes[0].get_title() == "a and b: 2 windows, 2 through this slice"
 
 
 def test_nothing_to_show_is_an_error():
     with pytest.raises(ValueError, match="at least one volume"):
         volumes_side_by_side({})
-    with pytest.raises(ValueError, match="at least one patch"):
-        training_patches([], MERGED_PAIRS)
+    for nothing in ({}, {"as cut": []}):
+        with pytest.raises(ValueError, match="at least one"):
+            training_patches(nothing)
+    with pytest.raises(ValueError, match="at least one target"):
+        label_origins(pd.DataFrame(), ("drawn",))

@@ -139,37 +139,55 @@ def case_grid(
 
 @styled
 def window_layout(
-    case: CaseView, windows: Sequence[tuple[Sequence[int], Sequence[int]]], plane: str = "coronal"
+    rows: Sequence[tuple[CaseView, Sequence[tuple[Sequence[int], Sequence[int]]]]], plane: str = "coronal"
 ) -> PaperFigure:
-    """Show where the windows of a sliding-window prediction lie.
+    """Show where the windows of a prediction lie, one row a grid.
 
     Args:
-        case: image, labels optional.
-        windows: pairs (start, size) in voxels of the image, (x, y, z) each.
+        rows: a case (image on the grid, labels optional) and its windows: pairs (start, size) in voxels of the image,
+            (x, y, z) each, possibly beyond its borders.
         plane: the slice goes through the middle of the volume; all windows that it cuts are drawn.
     Returns:
         Left: the slice with window outlines (first window filled); right: how many windows cover each voxel.
+    Raises:
+        ValueError: if there is no row.
     """
-    axis = PLANE_AXES[plane]
-    index = case.image_hu.shape[axis] // 2
-    cut = [(start, size) for start, size in windows if start[axis] <= index < start[axis] + size[axis]]
-    extent = slice_extent(case.image_hu.shape, case.spacing_mm, plane)
-    cover = _coverage(case.image_hu.shape, cut, plane)
-    figure = new_figure(9.6, min(7.0, 4.2 * extent[3] / extent[1] + 0.7))
-    left, right = figure.subplots(1, 2)
-    draw_slice(left, case, plane, index, "abdomen")
-    for number, (start, size) in enumerate(cut):
-        corner, edges = _box(start, size, case, plane)
-        face = to_rgba(SECOND, 0.25) if number == 0 else "none"
-        left.add_patch(Rectangle(corner, *edges, edgecolor=SECOND, facecolor=face, linewidth=1.2))
-    most = int(max(1, cover.max()))
-    shades = right.imshow(cover, cmap="YlOrBr", vmin=0, vmax=most, origin="lower", extent=extent)
-    draw_outline(right, case, plane, index)
-    bar = figure.colorbar(shades, ax=right, shrink=0.8, label="Windows")
-    bar.set_ticks(sorted({0, most // 2, most}))
-    left.set_title(f"{case.title}: {len(windows)} windows, {len(cut)} through this slice", fontsize=9)
-    right.set_title("Windows on each voxel, and the body's outline", fontsize=9)
+    if not rows:
+        raise ValueError("a window layout needs at least one grid")
+    extents = [slice_extent(case.image_hu.shape, case.spacing_mm, plane) for case, _ in rows]
+    heights = [min(5.5 if len(rows) == 1 else 3.4, 4.2 * extent[3] / extent[1]) for extent in extents]
+    figure = new_figure(9.6, sum(heights) + 0.45 * len(rows) + 0.25)
+    panels = figure.subplots(len(rows), 2, squeeze=False, height_ratios=heights)
+    for (left, right), (case, windows) in zip(panels, rows, strict=True):
+        index = case.image_hu.shape[PLANE_AXES[plane]] // 2
+        cut = _windows_through(index, windows, plane)
+        draw_slice(left, case, plane, index, "abdomen")
+        for number, (start, size) in enumerate(cut):
+            corner, edges = _box(start, size, case, plane)
+            face = to_rgba(SECOND, 0.25) if number == 0 else "none"
+            left.add_patch(Rectangle(corner, *edges, edgecolor=SECOND, facecolor=face, linewidth=1.2))
+        cover = _coverage(case.image_hu.shape, cut, plane)
+        most = int(max(1, cover.max()))
+        extent = slice_extent(case.image_hu.shape, case.spacing_mm, plane)
+        shades = right.imshow(cover, cmap="YlOrBr", vmin=0, vmax=most, origin="lower", extent=extent)
+        draw_outline(right, case, plane, index)
+        bar = figure.colorbar(shades, ax=right, shrink=0.8, label="Windows")
+        bar.set_ticks(sorted({0, most // 2, most}))
+        left.set_title(f"{case.title}: {_counted(windows)}, {len(cut)} through this slice", fontsize=9)
+        right.set_title("Windows on each voxel, and the body's outline", fontsize=9, weight="normal")
     return figure
+
+
+def _windows_through(
+    index: int, windows: Sequence[tuple[Sequence[int], Sequence[int]]], plane: str
+) -> list[tuple[Sequence[int], Sequence[int]]]:
+    """Return the windows that a slice cuts."""
+    axis = PLANE_AXES[plane]
+    return [(start, size) for start, size in windows if start[axis] <= index < start[axis] + size[axis]]
+
+
+def _counted(windows: Sequence) -> str:
+    return f"{len(windows)} window{'' if len(windows) == 1 else 's'}"
 
 
 @styled
@@ -202,7 +220,8 @@ def _coverage(shape: Sequence[int], cut: Sequence[tuple[Sequence[int], Sequence[
     across, up = (axis for axis in range(3) if axis != PLANE_AXES[plane])
     cover = np.zeros((shape[up], shape[across]), np.float32)
     for start, size in cut:
-        cover[start[up] : start[up] + size[up], start[across] : start[across] + size[across]] += 1
+        rows, columns = (slice(max(0, start[axis]), start[axis] + size[axis]) for axis in (up, across))
+        cover[rows, columns] += 1
     return cover[:, ::-1]
 
 

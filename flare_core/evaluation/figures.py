@@ -1,7 +1,7 @@
-"""Draw what tables of cases and scores say: label subsets, volumes, learning curves, pseudo-label quality, scores.
+"""Draw what tables of cases and trainings say: label subsets, volumes, learning curves.
 
-Serves the notebooks that tell of many cases. Every function takes a tidy table and returns a figure; `style.save`
-writes it.
+Serves the notebooks that tell of many cases; scores are drawn in `score_figures`. Every function takes a tidy table and
+returns a figure; `style.save` writes it.
 """
 
 from __future__ import annotations
@@ -12,23 +12,22 @@ import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from flare_core.cases.labels import ORGAN_NAMES, TARGET_NAMES
+from flare_core.cases.labels import TARGET_NAMES
 from flare_core.evaluation.style import (
     ACCENT,
     COLORS,
     FAINT,
     INK,
-    MUTED,
-    SECOND,
     SHORT_TITLES,
     TITLES,
     PaperFigure,
     new_figure,
     styled,
 )
+
+WIDE_SPAN = 8  # losses that differ more share a logarithmic axis
 
 
 @styled
@@ -107,7 +106,7 @@ def volumes(table: pd.DataFrame, adult_ml: Mapping[str, tuple[float, float]] | N
         if adult_ml and name in adult_ml:
             low, high = adult_ml[name]
             axes.barh(row, high - low, left=low, height=0.72, color=FAINT, zorder=0)
-        _points(axes, values, row, COLORS[name])
+        scatter_points(axes, values, row, COLORS[name])
         axes.plot([values.median()] * 2, [row - 0.36, row + 0.36], color=INK, linewidth=1.8, zorder=4)
         axes.annotate(f"n = {len(values)}", (1.01, row), xycoords=("axes fraction", "data"), va="center", fontsize=7)
     axes.set_xscale("log")
@@ -126,142 +125,93 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> PaperFigure:
 
     Args:
         histories: name of the training to its history, with columns `step`, `loss`, `lr`, and where it was measured
-            `validation_dice` and `dice_<target>`; rows without a value are skipped.
+            `validation_dice` and `dice_<channel>`; rows without a value are skipped.
     Returns:
-        Left: loss (thin: as logged, thick: smoothed) with the learning rate below; right: validation Dice, with the
-        single targets as thin colored lines if there is one training.
+        Left: loss (thin: as logged, thick: smoothed; logarithmic where trainings differ much) with the learning rate
+        below; right: validation Dice, with the single channels as thin colored lines if there is one training. Where
+        no training was validated, the left part alone.
     Raises:
         ValueError: if there is no history.
     """
     if not histories:
         raise ValueError("learning curves need at least one history")
-    figure = new_figure(9, 4)
-    grid = figure.add_gridspec(2, 2, height_ratios=(3, 1))
-    loss, rate, dice = (figure.add_subplot(place) for place in (grid[0, 0], grid[1, 0], grid[:, 1]))
+    is_validated = any("validation_dice" in h and h["validation_dice"].notna().any() for h in histories.values())
+    figure = new_figure(9 if is_validated else 6, 4)
+    grid = figure.add_gridspec(2, 2 if is_validated else 1, height_ratios=(3, 1))
+    loss, rate = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])
     palette = [ACCENT] if len(histories) == 1 else seaborn.color_palette("colorblind", len(histories))
     for (name, history), color in zip(histories.items(), palette, strict=True):
         logged = history.dropna(subset="loss")
         loss.plot(logged["step"], logged["loss"], color=color, alpha=0.25, linewidth=0.7)
         loss.plot(logged["step"], _smoothed(logged["loss"]), color=color, label=name)
         rate.plot(history["step"], history["lr"], color=color)
-        if "validation_dice" in history:
-            scored = history.dropna(subset="validation_dice")
-            dice.plot(scored["step"], scored["validation_dice"], color=color, marker="o", markersize=3, label=name)
-    if len(histories) == 1:
-        _target_curves(dice, next(iter(histories.values())))
+    if _span([history["loss"] for history in histories.values()]) > WIDE_SPAN:
+        loss.set_yscale("log")
+        loss.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        loss.yaxis.set_minor_formatter(NullFormatter())
     loss.set(title="Training loss", xticklabels=[])
     rate.set(xlabel="Step (LR: learning rate)", ylabel="LR", ylim=(0, None))
     rate.yaxis.set_major_locator(MaxNLocator(2))
     rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=True)
-    dice.set(title="Validation Dice", xlabel="Step", ylim=(0, 1))
-    for axes in (loss, rate, dice):
+    for axes in (loss, rate):
         axes.grid(axis="y")
     if len(histories) > 1:
         loss.legend()
+    if is_validated:
+        _dice_curves(figure.add_subplot(grid[:, 1]), histories, palette)
     return figure
 
 
-def _target_curves(axes: Axes, history: pd.DataFrame) -> None:
-    """Draw the Dice of single targets, named at the right end and moved apart where they would overlap."""
-    curves = {}
-    for name in TARGET_NAMES:
-        if f"dice_{name}" in history and history[f"dice_{name}"].notna().any():
-            curves[name] = history.dropna(subset=f"dice_{name}")
-    for name, scored in curves.items():
-        axes.plot(scored["step"], scored[f"dice_{name}"], color=COLORS[name], linewidth=1, zorder=1)
-    if "validation_dice" in history:
-        axes.lines[0].set(linewidth=2.4, zorder=3)
-    ends = {SHORT_TITLES[name]: (scored[f"dice_{name}"].iloc[-1], COLORS[name]) for name, scored in curves.items()}
+def _span(losses: Sequence[pd.Series]) -> float:
+    """Return how many times larger the largest loss at the end of a training is than the smallest (0: not positive)."""
+    ends = [abs(float(loss.dropna().iloc[-1])) for loss in losses if loss.notna().any() and (loss.dropna() > 0).all()]
+    return max(ends) / min(ends) if len(ends) == len(losses) else 0.0
+
+
+def _dice_curves(axes: Axes, histories: Mapping[str, pd.DataFrame], palette: Sequence) -> None:
+    """Draw the validation Dice of every training, and of every channel if there is one training."""
+    for (name, history), color in zip(histories.items(), palette, strict=True):
+        if "validation_dice" in history:
+            scored = history.dropna(subset="validation_dice")
+            axes.plot(scored["step"], scored["validation_dice"], color=color, marker="o", markersize=3, label=name)
+    if len(histories) == 1:
+        _channel_curves(axes, next(iter(histories.values())))
+    axes.set(title="Validation Dice", xlabel="Step", ylim=(0, 1))
+    axes.grid(axis="y")
+
+
+def _channel_curves(axes: Axes, history: pd.DataFrame) -> None:
+    """Draw the Dice of single channels, named at the right end and moved apart where they would overlap."""
+    ends = {}
+    for column in history.columns:
+        names = column.removeprefix("dice_").split("+")
+        scored = history.dropna(subset=column)
+        if not column.startswith("dice_") or not set(names) <= set(TARGET_NAMES) or scored.empty:
+            continue
+        color, title = COLORS[names[0]], _channel_title(names)
+        axes.plot(scored["step"], scored[column], color=color, linewidth=1, marker=".", markersize=3, zorder=1)
+        ends[title] = (scored[column].iloc[-1], color)
     if "validation_dice" in history and history["validation_dice"].notna().any():
+        axes.lines[0].set(linewidth=2.4, zorder=3)
         ends["Mean"] = (history["validation_dice"].dropna().iloc[-1], ACCENT)
     height = 0.0
     for place, (title, (value, color)) in enumerate(sorted(ends.items(), key=lambda item: item[1][0])):
         room = 1.0 - 0.052 * (len(ends) - 1 - place)  # leave room for those above
         height = min(max(value, height + 0.052 if place else value), room)
+        weight = "bold" if title == "Mean" else None
         axes.annotate("■ ", (1.02, height), xycoords="axes fraction", color=color, va="center", fontsize=7)
-        axes.annotate(
-            title,
-            (1.05, height),
-            xycoords="axes fraction",
-            va="center",
-            fontsize=7,
-            weight="bold" if title == "Mean" else None,
-        )
+        axes.annotate(title, (1.05, height), xycoords="axes fraction", va="center", fontsize=7, weight=weight)
 
 
-@styled
-def pseudo_label_quality(table: pd.DataFrame, stages: tuple[str, str]) -> PaperFigure:
-    """Show how well pseudo-labels agree with the truth before and after a step, target by target.
-
-    Args:
-        table: columns `target`, `stage` and `dsc` (one row a case), judged on targets that were not annotated.
-        stages: the two values of `stage` to compare, earlier first.
-    Returns:
-        Two dots a target (the means), joined by a line; targets without any value are left out.
-    """
-    means = table.groupby(["target", "stage"])["dsc"].mean().unstack().reindex(columns=list(stages))
-    names = [name for name in TARGET_NAMES if name in means.index and means.loc[name].notna().any()]
-    figure = new_figure(6.4, 1.1 + 0.3 * max(len(names), 3))
-    axes = figure.add_subplot()
-    for row, name in enumerate(names):
-        before, after = means.loc[name]
-        axes.plot([before, after], [row, row], color=COLORS[name], linewidth=4, alpha=0.55, solid_capstyle="butt")
-        axes.scatter(before, row, s=42, facecolor="white", edgecolor=INK, zorder=3)
-        axes.scatter(after, row, s=42, facecolor=COLORS[name], edgecolor=INK, zorder=3)
-        change = 100 * (after - before)
-        if np.isfinite(change):
-            axes.annotate(f"{change:+.1f}", (1.01, row), xycoords=("axes fraction", "data"), va="center", fontsize=8)
-    axes.set(yticks=range(len(names)), yticklabels=[TITLES[name] for name in names], ylim=(len(names) - 0.5, -0.5))
-    axes.set(xlim=(0, 1.01), xlabel="Mean DSC of pseudo-labels against the truth (right: change in points)")
-    axes.grid(axis="x")
-    marks = [Line2D([], [], marker="o", linestyle="", markeredgecolor=INK, color=color) for color in ("white", MUTED)]
-    axes.legend(marks, stages, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
-    return figure
+def _channel_title(names: Sequence[str]) -> str:
+    """Return the words for a channel: its target's, both sides' in one, or how many targets it unites."""
+    if len(names) == 1:
+        return SHORT_TITLES[names[0]]
+    paired = SHORT_TITLES[names[0]].removeprefix("R ")
+    return f"Both {paired}s" if len(names) == 2 else f"{len(names)} targets in one"
 
 
-@styled
-def target_scores(scores: pd.DataFrame, metric: str = "dsc", title: str = "") -> PaperFigure:
-    """Show every case's score of every target.
-
-    Args:
-        scores: columns `case`, `target` and the metric; optionally `system`, for which two or more get a color each.
-        metric: column to show, fractions from 0 to 1.
-        title: above the figure.
-    Returns:
-        One column a target: cases as points, a bar from the first to the third quartile, the mean as a white diamond.
-    """
-    names = [name for name in TARGET_NAMES if (scores["target"] == name).any()]
-    systems = list(dict.fromkeys(scores["system"])) if "system" in scores else [""]
-    figure = new_figure(max(5.0, 1.0 + 0.62 * len(names) * max(1, 0.5 * len(systems))), 3.6)
-    axes = figure.add_subplot()
-    palette = [ACCENT, SECOND] if len(systems) == 2 else seaborn.color_palette("colorblind", len(systems))
-    width = 0.8 / len(systems)
-    for place, system in enumerate(systems):
-        part = scores if not system else scores[scores["system"] == system]
-        for column, name in enumerate(names):
-            values = part.loc[part["target"] == name, metric].dropna()
-            if values.empty:
-                continue
-            center = column - 0.4 + width * (place + 0.5)
-            color = COLORS[name] if len(systems) == 1 else palette[place]
-            axes.bar(center, np.ptp(np.quantile(values, (0.25, 0.75))), bottom=np.quantile(values, 0.25),
-                     width=width * 0.8, color=color, alpha=0.3)  # fmt: skip
-            _points(axes, values, center, color, width * 0.28, is_vertical=True)
-            axes.scatter(center, values.mean(), marker="D", s=30, facecolor="white", edgecolor=INK, zorder=5)
-    axes.set(xticks=range(len(names)), xlim=(-0.6, len(names) - 0.4), ylim=(-0.03, 1.03))
-    axes.set_xticklabels([SHORT_TITLES[name] for name in names], rotation=40, ha="right", rotation_mode="anchor")
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    organs = scores[scores["target"].isin(ORGAN_NAMES)].groupby("target")[metric].mean().mean()
-    summary = f"organ mean {100 * organs:.1f} %" if len(systems) == 1 and np.isfinite(organs) else ""
-    axes.set(ylabel=metric.upper(), title="   ".join(part for part in (title, summary) if part))
-    axes.grid(axis="y")
-    if len(systems) > 1:
-        marks = [Line2D([], [], marker="o", linestyle="", color=color) for color in palette]
-        axes.legend(marks, systems, ncols=len(systems), loc="lower right", bbox_to_anchor=(1, 1))
-    return figure
-
-
-def _points(
+def scatter_points(
     axes: Axes, values: pd.Series, center: float, color: str, spread: float = 0.2, *, is_vertical: bool = False
 ) -> None:
     """Scatter values along one axis; along the other they are spread by rank order, without randomness."""

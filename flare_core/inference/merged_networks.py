@@ -8,13 +8,15 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from flare_core.cases.boxes import Box
 from flare_core.inference.network import TrainedNetwork
 from flare_core.inference.sliding_ensemble import SlidingEnsemble
+from flare_core.inference.trace import Step, WindowRecord, last_labels
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,47 @@ class MergedNetworks:
         Returns:
             uint8 array of the same shape with target ids 0..14.
         """
-        organs, tumor = (part(image_hu, spacing_mm, networks) for part in (self.organs, self.tumor))
+        return last_labels(self.steps(image_hu, spacing_mm, networks))
+
+    def steps(
+        self,
+        image_hu: np.ndarray,
+        spacing_mm: tuple[float, float, float],
+        networks: Mapping[str, Sequence[TrainedNetwork]],
+    ) -> Iterator[Step]:
+        """Yield the steps of both, the merged map and the one after each rule (arguments as in the call)."""
+        found = []
+        for name, part in (("organs", self.organs), ("tumor", self.tumor)):
+            for step in part.steps(image_hu, spacing_mm, networks):
+                yield replace(step, name=f"{name}: {step.name}")
+            found.append(step.labels)
+        organs, tumor = found
         labels = np.where(tumor > 0, tumor, organs)
+        yield Step("tumor over organs", labels, spacing_mm)
         for rule in self.postprocessing:
             labels = rule(labels, spacing_mm)
-        return labels
+            yield Step(type(rule).__name__, labels, spacing_mm)
+
+    def regions(
+        self,
+        image_hu: np.ndarray,
+        spacing_mm: tuple[float, float, float],
+        networks: Mapping[str, Sequence[TrainedNetwork]],
+    ) -> dict[str, Box]:
+        """Return the boxes that the networks are shown, by name; none if they see the whole image."""
+        parts = (("organs", self.organs), ("tumor", self.tumor))
+        return {
+            f"{name}: {region}": box
+            for name, part in parts
+            for region, box in part.regions(image_hu, spacing_mm, networks).items()
+        }
+
+    def windows(
+        self,
+        image_hu: np.ndarray,
+        spacing_mm: tuple[float, float, float],
+        networks: Mapping[str, Sequence[TrainedNetwork]],
+    ) -> tuple[WindowRecord, ...]:
+        """Return the windows of both predictions."""
+        parts = (self.organs, self.tumor)
+        return tuple(record for part in parts for record in part.windows(image_hu, spacing_mm, networks))

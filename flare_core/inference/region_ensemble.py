@@ -1,6 +1,6 @@
 """nvauto's inference: find the abdomen, crop, average five networks without overlap, split and clean.
 
-Tenth step of the data flow. Read `RegionEnsemble.__call__` from top to bottom: it is section 2.5 of the paper.
+Tenth step of the data flow. Read `RegionEnsemble.steps` from top to bottom: it is section 2.5 of the paper.
 
 References:
     nvauto, sections 2.5 and 2.6. The margins and the order of averaging are not published (system departures).
@@ -9,19 +9,20 @@ References:
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from flare_core.cases.boxes import bounding_box, rescaled, widened
+from flare_core.cases.boxes import Box, bounding_box, rescaled, widened
 from flare_core.cases.labels import BY_NAME, ORGANS
 from flare_core.cases.preprocessing import scores_to_labels
 from flare_core.cases.regions import whole
 from flare_core.inference.ensemble import is_constant, mean_scores, member_scores
 from flare_core.inference.network import TrainedNetwork
 from flare_core.inference.sliding_window import SlidingWindow
+from flare_core.inference.trace import Step, WindowRecord, last_labels, window_record
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,6 @@ class RegionEnsemble:
         """Names of the stages whose networks a submission must hold."""
         return tuple(name for name in (self.localizer, self.members) if name)
 
-    @torch.inference_mode()
     def __call__(
         self,
         image_hu: np.ndarray,
@@ -74,18 +74,54 @@ class RegionEnsemble:
         Returns:
             uint8 array of the same shape with target ids 0..14.
         """
+        return last_labels(self.steps(image_hu, spacing_mm, networks))
+
+    @torch.inference_mode()
+    def steps(
+        self,
+        image_hu: np.ndarray,
+        spacing_mm: tuple[float, float, float],
+        networks: Mapping[str, Sequence[TrainedNetwork]],
+    ) -> Iterator[Step]:
+        """Yield the label map of the networks and the one after each rule (arguments as in the call)."""
         labels = np.zeros(image_hu.shape, np.uint8)
-        if is_constant(image_hu):
-            return labels
-        region = self.region(image_hu, spacing_mm, networks)
-        members = networks[self.members]
-        grid = members[0].preprocessing.image_to_grid(image_hu[region], spacing_mm)
-        scores = self._average(grid, members)
-        labels[region] = members[0].scheme.to_targets(scores_to_labels(scores, labels[region].shape))
+        if not is_constant(image_hu):
+            region = self.region(image_hu, spacing_mm, networks)
+            members = networks[self.members]
+            grid = members[0].preprocessing.image_to_grid(image_hu[region], spacing_mm)
+            scores = self._average(grid, members)
+            labels[region] = members[0].scheme.to_targets(scores_to_labels(scores, labels[region].shape))
+        yield Step("networks", labels, spacing_mm)
         for rule in self.postprocessing:
             labels = rule(labels, spacing_mm)
-        return labels
+            yield Step(type(rule).__name__, labels, spacing_mm)
 
+    def regions(
+        self,
+        image_hu: np.ndarray,
+        spacing_mm: tuple[float, float, float],
+        networks: Mapping[str, Sequence[TrainedNetwork]],
+    ) -> dict[str, Box]:
+        """Return the boxes that the networks are shown, by name; none if they see the whole image."""
+        return {"located region": self.region(image_hu, spacing_mm, networks)} if self.localizer else {}
+
+    def windows(
+        self,
+        image_hu: np.ndarray,
+        spacing_mm: tuple[float, float, float],
+        networks: Mapping[str, Sequence[TrainedNetwork]],
+    ) -> tuple[WindowRecord, ...]:
+        """Return the windows of the localizer and of the first member (the others may see fewer slices)."""
+        region = self.region(image_hu, spacing_mm, networks)
+        looks = [(self.members, self.window, region)]
+        if self.localizer:
+            looks.insert(0, (self.localizer, self.localizer_window, whole(image_hu.shape)))
+        return tuple(
+            window_record((stage,), window, networks[stage][0], image_hu, box, spacing_mm)
+            for stage, window, box in looks
+        )
+
+    @torch.inference_mode()
     def region(
         self,
         image_hu: np.ndarray,

@@ -9,18 +9,20 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from flare_core.cases.boxes import Box
 from flare_core.cases.preprocessing import scores_to_labels
 from flare_core.cases.regions import BodyBox, whole
 from flare_core.inference.ensemble import check_one_grid, is_constant, mean_scores, resample_labels
 from flare_core.inference.network import TrainedNetwork
 from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.inference.sparse_window import SparseWindow
+from flare_core.inference.trace import Step, WindowRecord, last_labels, window_record
 from flare_core.inference.whole_volume import WholeVolume
 
 
@@ -50,7 +52,6 @@ class SlidingEnsemble:
         """Names of the stages whose networks a submission must hold."""
         return self.members
 
-    @torch.inference_mode()
     def __call__(
         self,
         image_hu: np.ndarray,
@@ -68,18 +69,52 @@ class SlidingEnsemble:
         Raises:
             ValueError: if the networks do not share grid and channels.
         """
+        return last_labels(self.steps(image_hu, spacing_mm, networks))
+
+    @torch.inference_mode()
+    def steps(
+        self,
+        image_hu: np.ndarray,
+        spacing_mm: tuple[float, float, float],
+        networks: Mapping[str, Sequence[TrainedNetwork]],
+    ) -> Iterator[Step]:
+        """Yield the label map of the networks and the one after each rule (arguments and errors as in the call)."""
         members = [network for stage in self.members for network in networks[stage]]
         check_one_grid(members)
         labels = np.zeros(image_hu.shape, np.uint8)
-        if is_constant(image_hu):
-            return labels
-        box = self.region(image_hu, None, spacing_mm) if self.region else whole(image_hu.shape)
-        grid = members[0].preprocessing.image_to_grid(image_hu[box], spacing_mm)
-        scores = mean_scores(members, grid, self.window, self.average)
-        labels[box] = members[0].scheme.to_targets(self._channels(scores, labels[box].shape))
+        if not is_constant(image_hu):
+            box = self._box(image_hu, spacing_mm)
+            grid = members[0].preprocessing.image_to_grid(image_hu[box], spacing_mm)
+            scores = mean_scores(members, grid, self.window, self.average)
+            labels[box] = members[0].scheme.to_targets(self._channels(scores, labels[box].shape))
+        yield Step("networks", labels, spacing_mm)
         for rule in self.postprocessing:
             labels = rule(labels, spacing_mm)
-        return labels
+            yield Step(type(rule).__name__, labels, spacing_mm)
+
+    def regions(
+        self,
+        image_hu: np.ndarray,
+        spacing_mm: tuple[float, float, float],
+        networks: Mapping[str, Sequence[TrainedNetwork]],
+    ) -> dict[str, Box]:
+        """Return the box that the networks are shown, by name; none if they see the whole image."""
+        return {"body": self._box(image_hu, spacing_mm)} if self.region else {}
+
+    def windows(
+        self,
+        image_hu: np.ndarray,
+        spacing_mm: tuple[float, float, float],
+        networks: Mapping[str, Sequence[TrainedNetwork]],
+    ) -> tuple[WindowRecord, ...]:
+        """Return the windows, which are the same for every network but in a sparse scheme (there: the first one's)."""
+        box = self._box(image_hu, spacing_mm)
+        first = networks[self.members[0]][0]
+        return (window_record(self.members, self.window, first, image_hu, box, spacing_mm),)
+
+    def _box(self, image_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> Box:
+        """Return the part of the image that is looked at."""
+        return self.region(image_hu, None, spacing_mm) if self.region else whole(image_hu.shape)
 
     def _channels(self, scores: torch.Tensor, shape: tuple[int, int, int]) -> np.ndarray:
         """Return the best channel of every voxel on the image's grid."""

@@ -20,6 +20,29 @@ import torch.nn.functional as F
 
 
 @dataclass(frozen=True)
+class Visits:
+    """Which windows of a volume were run.
+
+    Attributes:
+        window: voxels along X, Y, Z.
+        corners: lowest corner of each window in the order of the visits, in voxels of the volume (negative where it
+            was padded).
+        scheme: windows of the scheme if none is skipped.
+        dense: windows of a dense scheme with the same window and overlap.
+    """
+
+    window: tuple[int, int, int]
+    corners: tuple[tuple[int, int, int], ...]
+    scheme: int
+    dense: int
+
+    @property
+    def count(self) -> int:
+        """Number of windows that were run."""
+        return len(self.corners)
+
+
+@dataclass(frozen=True)
 class SlidingWindow:
     """A window scheme.
 
@@ -42,6 +65,12 @@ class SlidingWindow:
         """
         axes = [evenly_spread(size, side, self.overlap) for size, side in zip(shape, self.window, strict=True)]
         return list(itertools.product(*axes))
+
+    def visits(self, network: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor) -> Visits:
+        """Return the windows that are run over a volume (arguments as in the call; the network is not asked)."""
+        padded, kept = padded_to(image, self.window)
+        corners = self.corners(tuple(padded.shape))
+        return Visits(self.window, in_volume(corners, kept), len(corners), len(corners))
 
     def weights(self) -> torch.Tensor:
         """Return the weight of each voxel of a window, shape `window`, all > 0."""
@@ -131,6 +160,11 @@ def padded_to(image: torch.Tensor, shape: Sequence[int]) -> tuple[torch.Tensor, 
     if not any(short):
         return image, kept
     return F.pad(image, [v for s, b in reversed(list(zip(short, before, strict=True))) for v in (b, s - b)]), kept
+
+
+def in_volume(corners: Sequence[tuple[int, int, int]], kept: Sequence[slice]) -> tuple[tuple[int, int, int], ...]:
+    """Return corners on a padded volume as voxels of the volume itself, which lies at `kept` (see `padded_to`)."""
+    return tuple(tuple(c - k.start for c, k in zip(corner, kept, strict=True)) for corner in corners)
 
 
 def run_windows(

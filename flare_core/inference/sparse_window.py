@@ -20,32 +20,19 @@ import torch
 
 from flare_core.cases.labels import LabelScheme
 from flare_core.inference.network import TrainedNetwork
-from flare_core.inference.sliding_window import ScoreSums, SlidingWindow, evenly_spread, padded_to, run_windows
+from flare_core.inference.sliding_window import (
+    ScoreSums,
+    SlidingWindow,
+    Visits,
+    evenly_spread,
+    in_volume,
+    padded_to,
+    run_windows,
+)
 
 log = logging.getLogger(__name__)
 
 Corner = tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class Visits:
-    """Which windows of a volume were run.
-
-    Attributes:
-        corners: lowest corner of each window in the order of the visits, in voxels of the volume (negative where it
-            was padded).
-        scheme: windows of the scheme if none is skipped.
-        dense: windows of a dense scheme with the same window and overlap.
-    """
-
-    corners: tuple[Corner, ...]
-    scheme: int
-    dense: int
-
-    @property
-    def count(self) -> int:
-        """Number of windows that were run."""
-        return len(self.corners)
 
 
 @dataclass(frozen=True)
@@ -106,6 +93,10 @@ class SparseWindow:
         """Return the averaged class scores of a volume (arguments and result as in `visit`)."""
         return self.visit(network, image, activation=activation)[0]
 
+    def visits(self, network: TrainedNetwork, image: torch.Tensor) -> Visits:
+        """Return the windows that are run over a volume; which ones the network decides, so it is run."""
+        return self.visit(network, image)[1]
+
     @torch.inference_mode()
     def visit(
         self,
@@ -149,8 +140,8 @@ class SparseWindow:
                 group = others[start : start + self.batch]
                 sums.add(group, run_windows(network, padded, group, self.window, activation))
             visited += others
-        corners = tuple(tuple(c - k.start for c, k in zip(corner, kept, strict=True)) for corner in visited)
-        visits = Visits(corners, len(xs) * len(ys) * len(zs), len(dense.corners(shape)))
+        scheme = len(xs) * len(ys) * len(zs)
+        visits = Visits(self.window, in_volume(visited, kept), scheme, len(dense.corners(shape)))
         log.debug("%d windows (all of the scheme %d, dense %d)", visits.count, visits.scheme, visits.dense)
         return sums.means()[(slice(None), *kept)], visits
 

@@ -1,6 +1,6 @@
 """stmt's inference: find the abdomen in a coarse cube, segment organs and tumors in a finer cube around it.
 
-Tenth step of the data flow. Read `TwoStage.__call__` from top to bottom: it is figure 2 (c) of the paper. Every network
+Tenth step of the data flow. Read `TwoStage.steps` from top to bottom: it is figure 2 (c) of the paper. Every network
 runs once on a grid of fixed size.
 
 References:
@@ -11,16 +11,17 @@ References:
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from flare_core.cases.boxes import Box, bounding_box, rescaled, widened
-from flare_core.cases.regions import BodyBox
+from flare_core.cases.regions import BodyBox, whole
 from flare_core.inference.ensemble import check_one_grid, is_constant, mean_scores, resample_labels
 from flare_core.inference.network import TrainedNetwork
+from flare_core.inference.trace import Step, WindowRecord, grid_spacing_mm, last_labels, window_record
 from flare_core.inference.whole_volume import WholeVolume
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,6 @@ class TwoStage:
         """Names of the stages whose networks a submission must hold."""
         return self.locator, self.organs, self.tumor
 
-    @torch.inference_mode()
     def __call__(
         self,
         image_hu: np.ndarray,
@@ -68,20 +68,61 @@ class TwoStage:
         Raises:
             ValueError: if the organ and the tumor networks do not share their grid.
         """
+        return last_labels(self.steps(image_hu, spacing_mm, networks))
+
+    @torch.inference_mode()
+    def steps(
+        self,
+        image_hu: np.ndarray,
+        spacing_mm: tuple[float, float, float],
+        networks: Mapping[str, Sequence[TrainedNetwork]],
+    ) -> Iterator[Step]:
+        """Yield the label maps of both networks and after each rule on their grid, then the result on the image's.
+
+        Arguments and errors as in the call; a constant image has the result alone.
+        """
         check_one_grid([*networks[self.organs], *networks[self.tumor]], one_scheme=False)
         labels = np.zeros(image_hu.shape, np.uint8)
-        if is_constant(image_hu):
-            return labels
-        box = self.region(image_hu, spacing_mm, networks)
-        crop = image_hu[box]
-        grid = networks[self.organs][0].preprocessing.image_to_grid(crop, spacing_mm)
-        organs, tumor = (_targets(networks[stage], grid) for stage in (self.organs, self.tumor))
-        grid_mm = tuple(mm * n / m for mm, n, m in zip(spacing_mm, crop.shape, grid.shape, strict=True))
-        for rule in self.organ_rules:
-            organs = rule(organs, grid_mm)
-        labels[box] = resample_labels(np.where(tumor > 0, tumor, organs), crop.shape)
-        return labels
+        if not is_constant(image_hu):
+            box = self.region(image_hu, spacing_mm, networks)
+            crop = image_hu[box]
+            grid = networks[self.organs][0].preprocessing.image_to_grid(crop, spacing_mm)
+            grid_mm = grid_spacing_mm(crop.shape, spacing_mm, grid.shape)
+            organs, tumor = (_targets(networks[stage], grid) for stage in (self.organs, self.tumor))
+            yield Step("organs: networks", organs, grid_mm)
+            for rule in self.organ_rules:
+                organs = rule(organs, grid_mm)
+                yield Step(f"organs: {type(rule).__name__}", organs, grid_mm)
+            yield Step("tumor: networks", tumor, grid_mm)
+            labels[box] = resample_labels(np.where(tumor > 0, tumor, organs), crop.shape)
+        yield Step("tumor over organs", labels, spacing_mm)
 
+    def regions(
+        self,
+        image_hu: np.ndarray,
+        spacing_mm: tuple[float, float, float],
+        networks: Mapping[str, Sequence[TrainedNetwork]],
+    ) -> dict[str, Box]:
+        """Return the box that the second stage is shown, by name."""
+        return {"located region": self.region(image_hu, spacing_mm, networks)}
+
+    def windows(
+        self,
+        image_hu: np.ndarray,
+        spacing_mm: tuple[float, float, float],
+        networks: Mapping[str, Sequence[TrainedNetwork]],
+    ) -> tuple[WindowRecord, ...]:
+        """Return the one window of each of the two grids."""
+        looks = (
+            ((self.locator,), whole(image_hu.shape)),
+            ((self.organs, self.tumor), self.region(image_hu, spacing_mm, networks)),
+        )
+        return tuple(
+            window_record(stages, WholeVolume(), networks[stages[0]][0], image_hu, box, spacing_mm)
+            for stages, box in looks
+        )
+
+    @torch.inference_mode()
     def region(
         self,
         image_hu: np.ndarray,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from flare_core.inference.network import TrainedNetwork
-from flare_core.inference.sliding_window import padded_to, run_windows
+from flare_core.inference.sliding_window import Visits, in_volume, padded_to, run_windows
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,19 @@ class WholeVolume:
         Returns:
             float32 tensor of shape (C, X, Y, Z) on the CPU.
         """
-        stride = network.architecture.stride
-        strides = (stride,) * 3 if isinstance(stride, int) else stride
-        shape = tuple(math.ceil(size / s) * s for size, s in zip(image.shape, strides, strict=True))
+        shape = _padded_shape(network, image)
         padded, kept = padded_to(image, shape)
         return run_windows(network, padded, [(0, 0, 0)], shape, activation)[0][(slice(None), *kept)]
+
+    def visits(self, network: TrainedNetwork, image: torch.Tensor) -> Visits:
+        """Return the one window that is run over a volume (arguments as in the call)."""
+        shape = _padded_shape(network, image)
+        _, kept = padded_to(image, shape)
+        return Visits(shape, in_volume([(0, 0, 0)], kept), scheme=1, dense=1)
+
+
+def _padded_shape(network: TrainedNetwork, image: torch.Tensor) -> tuple[int, int, int]:
+    """Return the smallest shape that holds a volume and whose sides the network can halve."""
+    stride = network.architecture.stride
+    strides = (stride,) * 3 if isinstance(stride, int) else stride
+    return tuple(math.ceil(size / s) * s for size, s in zip(image.shape, strides, strict=True))

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from flare_core.cases.labels import BY_NAME, ORGAN_NAMES, TARGET_NAMES
-from flare_core.evaluation import case_figures, figures, slices
+from flare_core.evaluation import case_figures, figures, score_figures, slices
 from flare_core.evaluation.slices import CaseView
 from flare_core.evaluation.style import COLORS, SHORT_TITLES, PaperFigure, new_figure, save
 
@@ -30,6 +30,29 @@ def history() -> pd.DataFrame:
     for place, name in enumerate(TARGET_NAMES):
         table[f"dice_{name}"] = np.where(measured, STEPS / (260 + 20 * place), np.nan)
     return table
+
+
+def unvalidated(scale: float = 1.0) -> pd.DataFrame:
+    table = history()
+    return table[["step", "seconds", "lr"]].assign(loss=scale * table["loss"], validation_dice=np.nan)
+
+
+def validated_once() -> pd.DataFrame:
+    table = history()[["step", "loss", "lr"]].assign(validation_dice=np.nan)
+    table["dice_right_kidney+left_kidney"] = table["dice_tumor"] = np.nan
+    table.loc[table.index[-1], ["validation_dice", "dice_right_kidney+left_kidney", "dice_tumor"]] = 0.5, 0.9, 0.1
+    return table
+
+
+def measures() -> pd.DataFrame:
+    rows = [
+        (f"efficient_system_{s}", f"case{k}", measure, (s + k) / 12)
+        for s in range(6)
+        for k in range(6)
+        for measure in ("Organs, DSC", "Organs, NSD", "Tumor where there is one, DSC", "Tumor where there is one, NSD")
+        if s != 1 or measure.startswith("Tumor")
+    ]
+    return pd.DataFrame(rows, columns=["system", "case", "measure", "score"])
 
 
 def case(title: str = "Case", spacing_mm=(4.0, 4.0, 5.0)) -> CaseView:
@@ -51,13 +74,20 @@ DRAWN: dict[str, Callable[[], PaperFigure]] = {
     ),
     "learning_curves": lambda: figures.learning_curves({"fold 0": history()}),
     "two_learning_curves": lambda: figures.learning_curves({"round 1": history(), "round 2": history()}),
-    "pseudo_label_quality": lambda: figures.pseudo_label_quality(pd.concat(STAGES), ("before", "after")),
-    "target_scores": lambda: figures.target_scores(scores(), title="nvauto"),
-    "scores_of_systems": lambda: figures.target_scores(pd.concat([scores().assign(system=s) for s in ("a", "b", "c")])),
+    "unvalidated_learning_curves": lambda: figures.learning_curves({"a": unvalidated(), "b": unvalidated(90)}),
+    "curve_of_one_validation": lambda: figures.learning_curves({"fold 0": validated_once()}),
+    "pseudo_label_quality": lambda: score_figures.pseudo_label_quality(pd.concat(STAGES), ("before", "after")),
+    "target_scores": lambda: score_figures.target_scores(scores(), title="nvauto"),
+    "tumor_scores": lambda: score_figures.target_scores(scores().query("target == 'tumor'"), title="dkfz"),
+    "scores_of_systems": lambda: score_figures.target_scores(
+        pd.concat([scores().assign(system=s) for s in ("a", "b", "c")])
+    ),
+    "system_scores": lambda: score_figures.system_scores(measures(), "Six systems"),
     "case_montage": lambda: case_figures.case_montage(case()),
     "comparison": lambda: case_figures.comparison([case("One"), case("Two")]),
     "case_grid": lambda: case_figures.case_grid([case("One"), case("Thin slices", (2.0, 2.0, 1.0))]),
-    "window_layout": lambda: case_figures.window_layout(case(), WINDOWS),
+    "window_layout": lambda: case_figures.window_layout([(case(), WINDOWS)]),
+    "window_layouts": lambda: case_figures.window_layout([(case("First"), WINDOWS), (case("Second"), WINDOWS[:1])]),
     "intensity_histograms": lambda: case_figures.intensity_histograms(np.arange(-500, 500), np.linspace(0, 1, 300)),
 }
 
@@ -126,9 +156,42 @@ def test_contours_lie_around_their_voxels():
 
 
 def test_window_boxes_lie_where_their_voxels_are():
-    figure = case_figures.window_layout(case(), [((0, 0, 0), (10, 30, 20))])
+    figure = case_figures.window_layout([(case(), [((0, 0, 0), (10, 30, 20))])])
     (box,) = figure.axes[0].patches
     assert (box.get_x(), box.get_y(), box.get_width(), box.get_height()) == (30 * 4, 0, 10 * 4, 20 * 5)
+
+
+def test_a_window_that_begins_before_the_volume_covers_what_is_inside():
+    figure = case_figures.window_layout([(case(), [((-4, 0, -10), (10, 30, 20))])])
+    cover = figure.axes[1].images[0].get_array()  # rows from bottom to top, low x at the right
+    assert np.argwhere(cover == 1).min(axis=0).tolist() == [0, 34]
+    assert cover.sum() == 6 * 10
+
+
+def test_without_any_validation_there_is_no_panel_for_it():
+    assert len(DRAWN["learning_curves"]().axes) == 3
+    assert len(DRAWN["unvalidated_learning_curves"]().axes) == 2
+
+
+def test_losses_of_different_kinds_share_a_logarithmic_axis():
+    assert DRAWN["unvalidated_learning_curves"]().axes[0].get_yscale() == "log"
+    assert DRAWN["two_learning_curves"]().axes[0].get_yscale() == "linear"
+
+
+def test_one_validation_shows_as_named_points():
+    dice = DRAWN["curve_of_one_validation"]().axes[2]
+    assert all(line.get_marker() not in ("", "None") for line in dice.lines)
+    named = {text.get_text() for text in dice.texts} - {"■ "}
+    assert named == {"Mean", "Tumor", "Both kidneys"}
+
+
+def test_systems_are_rows_with_their_means_and_say_what_they_do_not_predict():
+    panels = DRAWN["system_scores"]().axes
+    assert len(panels) == 4
+    assert [text.get_text() for text in panels[0].get_yticklabels()] == [f"efficient_system_{s}" for s in range(6)]
+    organs, tumor = ([text.get_text() for text in panels[i].texts] for i in (0, 2))
+    assert organs == ["20.8", "not predicted", "37.5", "45.8", "54.2", "62.5"]  # (s + 0..5) / 12 on average
+    assert "not predicted" not in tumor
 
 
 def test_the_busiest_slice_shows_most_targets():
@@ -160,6 +223,10 @@ def test_figures_refuse_nothing_and_shapes_that_differ():
         case_figures.comparison([CaseView("", np.zeros((3, 3, 3), np.float32), (1, 1, 1))])
     with pytest.raises(ValueError, match="at least one case"):
         case_figures.case_grid([])
+    with pytest.raises(ValueError, match="at least one grid"):
+        case_figures.window_layout([])
+    with pytest.raises(ValueError, match="at least one score"):
+        score_figures.system_scores(measures().iloc[:0])
     with pytest.raises(ValueError, match="shape"):
         CaseView("", np.zeros((3, 3, 3), np.float32), (1, 1, 1), np.zeros((3, 3, 4), np.uint8))
 

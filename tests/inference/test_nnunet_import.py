@@ -266,6 +266,7 @@ def test_numbers_of_the_log_are_forgotten_whatever_they_claim_to_be(write_model,
         (changed(label_manager="MyLabels"), "'MyLabels' is not supported"),
         ({**PLANS, "configurations": {"3d_lowres": FULLRES}}, "no usable configuration '3d_fullres'; it has 3d_lowres"),
         ({**PLANS, "configurations": {"3d_fullres": {"inherits_from": "3d_fullres"}}}, "no usable configuration"),
+        ({**PLANS, "configurations": {"3d_fullres": {}}}, "not what nnU-Net version 2 writes: KeyError"),
         (changed(foreground_intensity_properties_per_channel={"0": {}}), "not what nnU-Net version 2 writes"),
     ],
 )
@@ -280,6 +281,7 @@ def test_plans_that_cannot_be_imported_are_refused_by_name(write_model, tmp_path
         ({"channel_names": {"0": "T1", "1": "T2"}}, "one input channel.*found 2: T1, T2"),
         ({"labels": {"background": 0, "whole": [1, 2], "core": 2}}, "whole are regions"),
         ({"labels": {"background": 0, "liver": 2}}, "label values 0, 1, 2"),
+        ({"labels": {"0": "background", "1": "liver"}}, "label values 0, 1, 2"),  # as in version 1
         (
             {"labels": {"background": 0, "liver": 1, "prostate/uterus": 2}},
             'these labels mean: prostate/uterus;.*{"pros',
@@ -358,8 +360,7 @@ def test_wrong_arguments_are_refused_before_anything_is_written(write_model, tmp
         import_nnunet(model, tmp_path)
     with pytest.raises(ValueError, match="tile step"):
         import_nnunet(model, tmp_path / "out", tile_step=0)
-    with pytest.raises(BadModel, match="three letters"):
-        import_nnunet(model, tmp_path / "out", axes="LPX")
-    with pytest.raises(BadModel, match="three letters"):
-        import_nnunet(model, tmp_path / "out", axes="LP")
+    for axes in ("LPX", "LP", "LRS", ""):
+        with pytest.raises(BadModel, match="three letters"):
+            import_nnunet(model, tmp_path / "out", axes=axes)
     assert not (tmp_path / "out").exists()
