@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
 BOX_COLORS = (SECOND, ACCENT, "#2a9d4a", INK)
-ORIGIN_COLORS = (ACCENT, SECOND, "#a9afb8", "#f3e2a9", FAINT)
+ORIGIN_COLORS = (ACCENT, SECOND, "#b3414f", "#f3e2a9", FAINT)
 
 
 @styled

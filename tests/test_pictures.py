@@ -62,7 +62,7 @@ def test_every_row_has_its_patches_its_title_and_its_gray_scale():
     rows = {"as cut": [(small, np.zeros((4, 4, 4), np.uint8))] * 3, "bent": [(large, np.ones((6, 5, 4), np.uint8))]}
     figure = training_patches(rows)
     assert [len(axes.images) for axes in figure.axes] == [2] * 3 + [2, 0, 0]
-    assert [axes.get_title() for axes in figure.axes] == ["as cut", "", "", "bent", "", ""]
+    assert [axes.get_title("left") for axes in figure.axes] == ["as cut", "", "", "bent", "", ""]
     assert figure.axes[0].images[0].get_clim()[1] < 64 < figure.axes[3].images[0].get_clim()[0] + 1
 
 
@@ -83,7 +83,7 @@ def test_windows_lie_on_the_grid_of_their_network():
     first, second = figure.axes[0].patches
     assert (first.get_x(), first.get_width(), first.get_height()) == (12, 12, 16)  # low x is on the right
     assert second.get_x() == 0
-    assert figure.axes[0].get_title() == "a and b: 2 windows, 2 through this slice"
+    assert figure.axes[0].get_title("left") == "a and b: 2 windows, 2 through this slice"
 
 
 def test_nothing_to_show_is_an_error():

@@ -24,7 +24,7 @@ def test_a_misspelt_path_is_refused(where):
 
 
 def test_unknown_profiles_stages_and_ablations_name_the_known_ones():
-    with pytest.raises(ValueError, match="smoke, mini, paper"):
+    with pytest.raises(ValueError, match="smoke, mini, study, paper"):
         NVAUTO.at("large")
     with pytest.raises(ValueError, match="localizer, round1, round2"):
         NVAUTO.stage("round3")

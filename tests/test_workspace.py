@@ -2,11 +2,16 @@
 
 import json
 import os
+import shutil
 
+import numpy as np
 import pytest
 
 from flare_core import paths
 from flare_core.cases.dataset import Dataset
+from flare_core.cases.labels import TARGET_NAMES
+from flare_core.evaluation.flare_rules import FLARE23, FLARE24_TASK1
+from flare_core.systems import SYSTEMS
 from flare_core.workspace import COHORTS, CohortSize, Workspace, embedded_cohort
 
 
@@ -28,6 +33,33 @@ def test_only_mini_on_the_embedded_cohort_reaches_committed_folders(tmp_path):
         assert other.results.is_relative_to(tmp_path / "runs")
         assert other.run.is_relative_to(tmp_path / "runs")
     assert mini.run != Workspace(data=str(tmp_path / "mine"), root=tmp_path).run
+
+
+def test_the_committed_figures_are_those_of_the_first_system(tmp_path):
+    for other in list(SYSTEMS)[1:]:
+        assert Workspace(other, root=tmp_path).figures.is_relative_to(tmp_path / "runs" / "mini" / other)
+
+
+def test_what_is_shown_of_a_system_is_what_it_predicts():
+    for key, system in SYSTEMS.items():
+        work = Workspace(key)
+        assert work.targets == (TARGET_NAMES if system.segments_organs else ("tumor",))
+        assert work.rules == (FLARE23 if system.segments_organs else FLARE24_TASK1)
+        assert work.scope.startswith(key) and ("only" in work.scope) != system.segments_organs
+    assert Workspace("dkfz_bs8").targets == Workspace("dkfz_bs4_8").targets == ("tumor",)
+
+
+def test_what_is_annotated_is_read_from_the_files_where_it_is_not_recorded(tiny_cohort, tmp_path):
+    shutil.copytree(tiny_cohort, tmp_path / "mine")
+    index = json.loads((tmp_path / "mine" / "dataset.json").read_text())
+    del index["annotated"]
+    (tmp_path / "mine" / "dataset.json").write_text(json.dumps(index))
+    work = Workspace(profile="smoke", data=str(tmp_path / "mine"), root=tmp_path)
+    assert any(entry.annotated is None for entry in work.dataset().training)
+    known = {entry.id: entry.annotated for entry in Dataset.load(tiny_cohort).training}
+    for entry in work.annotated_dataset().training:
+        assert entry.annotated <= known[entry.id]  # a target that the patient lacks cannot be read from a file
+        assert bool(entry.annotated) == bool(known[entry.id])
 
 
 def test_every_profile_keeps_its_runs_apart(tmp_path):
@@ -67,7 +99,10 @@ def test_learning_curves_come_from_the_results_or_else_from_the_run(tmp_path):
     own.parent.mkdir(parents=True)
     own.write_text("step,loss\n5,0.5\n")
     (row,) = mine.history().to_dict("records")
+    assert np.isnan(row.pop("validation_dice"))  # nothing was validated
     assert row == {"step": 5, "loss": 0.5, "stage": "round_one", "fold": "3"}
+    with pytest.raises(FileNotFoundError, match="no learning curves of stmt"):
+        Workspace("stmt", root=tmp_path).history()
 
 
 @pytest.fixture

@@ -156,7 +156,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> PaperFigure:
     for axes in (loss, rate):
         axes.grid(axis="y")
     if len(histories) > 1:
-        loss.legend()
+        figure.legend(*loss.get_legend_handles_labels(), loc="outside lower center", ncols=min(5, len(histories)))
     if is_validated:
         _dice_curves(figure.add_subplot(grid[:, 1]), histories, palette)
     return figure
@@ -176,7 +176,8 @@ def _dice_curves(axes: Axes, histories: Mapping[str, pd.DataFrame], palette: Seq
             axes.plot(scored["step"], scored["validation_dice"], color=color, marker="o", markersize=3, label=name)
     if len(histories) == 1:
         _channel_curves(axes, next(iter(histories.values())))
-    axes.set(title="Validation Dice", xlabel="Step", ylim=(0, 1))
+    last = max(history["step"].max() for history in histories.values())
+    axes.set(title="Validation Dice", xlabel="Step", xlim=(0, 1.03 * last), ylim=(0, 1))
     axes.grid(axis="y")
 
 

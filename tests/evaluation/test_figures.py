@@ -16,6 +16,7 @@ from flare_core.evaluation.slices import CaseView
 from flare_core.evaluation.style import COLORS, SHORT_TITLES, PaperFigure, new_figure, save
 
 STEPS = np.arange(0, 200, 10)
+SIX = [f"efficient_system_{number}" for number in range(6)]
 
 
 def scores() -> pd.DataFrame:
@@ -46,10 +47,10 @@ def validated_once() -> pd.DataFrame:
 
 def measures() -> pd.DataFrame:
     rows = [
-        (f"efficient_system_{s}", f"case{k}", measure, (s + k) / 12)
-        for s in range(6)
+        (system, f"case{k}", measure, (s + k) / 12)
+        for s, system in enumerate(SIX)
         for k in range(6)
-        for measure in ("Organs, DSC", "Organs, NSD", "Tumor where there is one, DSC", "Tumor where there is one, NSD")
+        for measure in ("Organs, DSC", "Organs, NSD", "Tumor if any, DSC", "Tumor if any, NSD")
         if s != 1 or measure.startswith("Tumor")
     ]
     return pd.DataFrame(rows, columns=["system", "case", "measure", "score"])
@@ -82,7 +83,7 @@ DRAWN: dict[str, Callable[[], PaperFigure]] = {
     "scores_of_systems": lambda: score_figures.target_scores(
         pd.concat([scores().assign(system=s) for s in ("a", "b", "c")])
     ),
-    "system_scores": lambda: score_figures.system_scores(measures(), "Six systems"),
+    "system_scores": lambda: score_figures.system_scores(measures(), SIX, "Six systems"),
     "case_montage": lambda: case_figures.case_montage(case()),
     "comparison": lambda: case_figures.comparison([case("One"), case("Two")]),
     "case_grid": lambda: case_figures.case_grid([case("One"), case("Thin slices", (2.0, 2.0, 1.0))]),
@@ -188,7 +189,7 @@ def test_one_validation_shows_as_named_points():
 def test_systems_are_rows_with_their_means_and_say_what_they_do_not_predict():
     panels = DRAWN["system_scores"]().axes
     assert len(panels) == 4
-    assert [text.get_text() for text in panels[0].get_yticklabels()] == [f"efficient_system_{s}" for s in range(6)]
+    assert [text.get_text() for text in panels[0].get_yticklabels()] == SIX
     organs, tumor = ([text.get_text() for text in panels[i].texts] for i in (0, 2))
     assert organs == ["20.8", "not predicted", "37.5", "45.8", "54.2", "62.5"]  # (s + 0..5) / 12 on average
     assert "not predicted" not in tumor
@@ -226,7 +227,7 @@ def test_figures_refuse_nothing_and_shapes_that_differ():
     with pytest.raises(ValueError, match="at least one grid"):
         case_figures.window_layout([])
     with pytest.raises(ValueError, match="at least one score"):
-        score_figures.system_scores(measures().iloc[:0])
+        score_figures.system_scores(measures().iloc[:0], SIX)
     with pytest.raises(ValueError, match="shape"):
         CaseView("", np.zeros((3, 3, 3), np.float32), (1, 1, 1), np.zeros((3, 3, 4), np.uint8))
 

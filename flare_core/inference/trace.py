@@ -1,0 +1,117 @@
+"""Say what an inference does with a case on the way: where it looks, window by window, and what each step leaves.
+
+Serves notebook 06. Every inference of a system offers, beside its call, `regions` (the parts of the image that it looks
+at), `windows` (a `WindowRecord` a grid) and `steps` (a `Step` after the networks and after every rule). The call itself
+is the last step, so that pictures and predictions cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flare_core.cases.boxes import Box
+from flare_core.cases.labels import TARGETS
+
+if TYPE_CHECKING:
+    from flare_core.inference.network import TrainedNetwork
+    from flare_core.inference.sliding_window import Visits
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A label map on the way to the result.
+
+    Attributes:
+        name: what was done last.
+        labels: uint8 target ids (X, Y, Z); between steps also on another grid than the image's.
+        spacing_mm: voxel edge lengths of that grid.
+    """
+
+    name: str
+    labels: np.ndarray
+    spacing_mm: tuple[float, ...]
+
+    def volumes_ml(self) -> dict[str, float]:
+        """Return the volume of every target by its name (0 where there is none)."""
+        counts = np.bincount(self.labels.ravel(), minlength=len(TARGETS) + 1)
+        voxel_ml = math.prod(self.spacing_mm) / 1000
+        return {target.name: float(counts[target.id]) * voxel_ml for target in TARGETS}
+
+
+def last_labels(steps: Iterable[Step]) -> np.ndarray:
+    """Return the label map of the last of one or more steps; no other one is kept while they are made."""
+    for step in steps:
+        labels = step.labels
+    return labels
+
+
+@dataclass(frozen=True, eq=False)
+class WindowRecord:
+    """Where windows lay when networks of one or more stages looked at an image.
+
+    Attributes:
+        stages: names of the stages whose networks share grid and windows.
+        box: the part of the image that the grid covers.
+        spacing_mm: voxel edge lengths of the grid.
+        shape: voxels of the grid.
+        visits: the windows on it.
+    """
+
+    stages: tuple[str, ...]
+    box: Box
+    spacing_mm: tuple[float, ...]
+    shape: tuple[int, ...]
+    visits: Visits
+
+    def facts(self) -> dict[str, Any]:
+        """Return one row of a table: stages, grid, window, windows that were run and those of a dense scheme."""
+        return {
+            "networks": ", ".join(self.stages),
+            "grid (voxels)": _times(self.shape),
+            "voxel (mm)": _times(f"{side:.3g}" for side in self.spacing_mm),
+            "window (voxels)": _times(self.visits.window),
+            "windows run": self.visits.count,
+            "all windows": self.visits.dense,
+        }
+
+
+def window_record(
+    stages: Iterable[str],
+    window: Any,
+    network: TrainedNetwork,
+    image_hu: np.ndarray,
+    box: Box,
+    spacing_mm: tuple[float, float, float],
+) -> WindowRecord:
+    """Return where the windows of a scheme lie when a network looks at a part of an image.
+
+    Args:
+        stages: whose networks share this grid and these windows.
+        window: window scheme; a sparse one runs the network to find out.
+        network: one of them.
+        image_hu: (X, Y, Z) in HU.
+        box: the part of it.
+        spacing_mm: voxel edge lengths of the image.
+    """
+    part = image_hu[box]
+    grid = network.preprocessing.image_to_grid(part, spacing_mm)
+    shape = tuple(grid.shape)
+    grid_mm = grid_spacing_mm(part.shape, spacing_mm, shape)
+    return WindowRecord(tuple(stages), box, grid_mm, shape, window.visits(network, grid))
+
+
+def grid_spacing_mm(
+    shape: Iterable[int], spacing_mm: Iterable[float], grid_shape: Iterable[int]
+) -> tuple[float, float, float]:
+    """Return the voxel edge lengths of a grid of `grid_shape` over the extent of a volume."""
+    return tuple(size * side / new for size, side, new in zip(shape, spacing_mm, grid_shape, strict=True))
+
+
+def _times(sides: Iterable[Any]) -> str:
+    """Join three sides for reading."""
+    return " x ".join(map(str, sides))
