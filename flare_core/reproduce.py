@@ -53,8 +53,8 @@ def reproduce(batch: Batch, say: Callable[[str], None] = print) -> tuple[Outcome
     """Run the batch and write the report.
 
     A notebook whose inputs are those of its last complete run (its own source, its parameters, the package's source,
-    the shipped networks, the lock) is not run again, unless an earlier notebook was run now: it may read what that one
-    wrote. With a `data` folder given, or `force`, everything runs.
+    the shipped networks and result tables, the lock) is not run again, unless an earlier notebook was run now: it may
+    read what that one wrote. With a `data` folder given, or `force`, everything runs.
 
     Args:
         batch: what to run.
@@ -151,8 +151,8 @@ def _shared_inputs() -> list[Path]:
     """Every file outside the notebooks that their results hang on, in a fixed order."""
     package = sorted((paths.ROOT / "flare_core").rglob("*.py"))
     networks = sorted(path for path in paths.WEIGHTS.rglob("*") if path.is_file())
-    published = sorted(paths.PUBLISHED.glob("*"))
-    return [*package, *networks, *published, paths.ROOT / "requirements.lock"]
+    tables = [*sorted(paths.PUBLISHED.glob("*")), *sorted(paths.RESULTS.rglob("*.csv"))]
+    return [*package, *networks, *tables, paths.ROOT / "requirements.lock"]
 
 
 def _digest(*texts: str) -> str:

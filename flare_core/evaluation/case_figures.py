@@ -148,7 +148,7 @@ def window_layout(
             (x, y, z) each, possibly beyond its borders.
         plane: the slice goes through the middle of the volume; all windows that it cuts are drawn.
     Returns:
-        Left: the slice with window outlines (first window filled); right: how many windows cover each voxel.
+        Left: the slice with window outlines (the first of several filled); right: how many windows cover each voxel.
     Raises:
         ValueError: if there is no row.
     """
@@ -164,7 +164,7 @@ def window_layout(
         draw_slice(left, case, plane, index, "abdomen")
         for number, (start, size) in enumerate(cut):
             corner, edges = _box(start, size, case, plane)
-            face = to_rgba(SECOND, 0.25) if number == 0 else "none"
+            face = to_rgba(SECOND, 0.25) if number == 0 and len(cut) > 1 else "none"
             left.add_patch(Rectangle(corner, *edges, edgecolor=SECOND, facecolor=face, linewidth=1.2))
         cover = _coverage(case.image_hu.shape, cut, plane)
         most = int(max(1, cover.max()))

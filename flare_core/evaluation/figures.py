@@ -156,7 +156,8 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> PaperFigure:
     for axes in (loss, rate):
         axes.grid(axis="y")
     if len(histories) > 1:
-        figure.legend(*loss.get_legend_handles_labels(), loc="outside lower center", ncols=min(5, len(histories)))
+        columns = min(4 if is_validated else 3, len(histories))
+        figure.legend(*loss.get_legend_handles_labels(), loc="outside lower center", ncols=columns)
     if is_validated:
         _dice_curves(figure.add_subplot(grid[:, 1]), histories, palette)
     return figure

@@ -76,6 +76,8 @@ DRAWN: dict[str, Callable[[], PaperFigure]] = {
     "learning_curves": lambda: figures.learning_curves({"fold 0": history()}),
     "two_learning_curves": lambda: figures.learning_curves({"round 1": history(), "round 2": history()}),
     "unvalidated_learning_curves": lambda: figures.learning_curves({"a": unvalidated(), "b": unvalidated(90)}),
+    "many_learning_curves": lambda: figures.learning_curves({f"{name} fold 0": history() for name in SIX}),
+    "many_unvalidated_curves": lambda: figures.learning_curves({f"{name} fold 0": unvalidated() for name in SIX}),
     "curve_of_one_validation": lambda: figures.learning_curves({"fold 0": validated_once()}),
     "pseudo_label_quality": lambda: score_figures.pseudo_label_quality(pd.concat(STAGES), ("before", "after")),
     "target_scores": lambda: score_figures.target_scores(scores(), title="nvauto"),
