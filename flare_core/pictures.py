@@ -92,7 +92,7 @@ def training_patches(rows: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]]
 
 
 @styled
-def label_origins(table: pd.DataFrame, origins: Sequence[str], title: str = "") -> PaperFigure:
+def origin_chart(table: pd.DataFrame, origins: Sequence[str], title: str = "") -> PaperFigure:
     """Show where every target's label comes from in every kind of case.
 
     Args:

@@ -7,7 +7,7 @@ import pytest
 from flare_core.inference.sliding_window import Visits
 from flare_core.inference.trace import WindowRecord
 from flare_core.pictures import (
-    label_origins,
+    origin_chart,
     regions_on_body,
     training_patches,
     volumes_side_by_side,
@@ -68,7 +68,7 @@ def test_every_row_has_its_patches_its_title_and_its_gray_scale():
 
 def test_where_labels_come_from_is_a_field_a_target_and_kind():
     table = pd.DataFrame({"13 organs": ["drawn", "absent"], "nothing": ["filled", "filled"]}, index=["liver", "tumor"])
-    figure = label_origins(table, ("drawn", "filled", "absent"), "Labels")
+    figure = origin_chart(table, ("drawn", "filled", "absent"), "Labels")
     (fields,) = figure.axes[0].collections
     assert fields.get_array().reshape(2, 2).tolist() == [[0, 1], [2, 1]]
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["Liver", "Tumor"]
@@ -93,4 +93,4 @@ def test_nothing_to_show_is_an_error():
         with pytest.raises(ValueError, match="at least one"):
             training_patches(nothing)
     with pytest.raises(ValueError, match="at least one target"):
-        label_origins(pd.DataFrame(), ("drawn",))
+        origin_chart(pd.DataFrame(), ("drawn",))
