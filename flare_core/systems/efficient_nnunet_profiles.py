@@ -86,7 +86,9 @@ SMOKE = (
     Override(
         "inference",
         MergedNetworks(
-            SlidingEnsemble(("student",), SparseWindow(mini.SMOKE_PATCH, 4, 2, edge_voxels=1)),
+            SlidingEnsemble(
+                ("student",), SparseWindow(mini.SMOKE_PATCH, empty_voxels=4, half_empty_voxels=2, edge_voxels=1)
+            ),
             SlidingEnsemble(("tumor",), mini.SMOKE_WINDOW),
         ),
         "the training size",
