@@ -28,7 +28,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: help setup reproduce test test-all retrain lab format lock clean
+.PHONY: help setup reproduce test test-all retrain study lab format lock clean
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -62,9 +62,13 @@ test: $(READY)
 test-all: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or not slow" $(PYTEST_OPTIONS)
 
-# The folds of a stage side by side, one core each.
+# Two trainings side by side, one core each. Interrupted, both go on from their last epoch: `timeout 8m make study` is a
+# piece of it.
 retrain: $(READY)
 	$(BIN)/flare retrain --profile mini --jobs 2
+
+study: $(READY)
+	$(BIN)/flare retrain --profile study --ablations --seed 0 --seed 1 --seed 2 --jobs 2
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb

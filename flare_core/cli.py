@@ -141,7 +141,8 @@ def _train(options: argparse.Namespace) -> int:
     from flare_core.cases.label_analysis import with_inferred_annotation
     from flare_core.training.loop import Workers
     from flare_core.training.processes import joined_processes
-    from flare_core.training.run import Run, train_system
+    from flare_core.training.run import Run
+    from flare_core.training.schedule import train_system
 
     system = _system(options.system).at(options.profile)
     if options.ablation:
@@ -246,6 +247,9 @@ def _add_import_nnunet(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--checkpoint", default="checkpoint_final.pth")
     parser.add_argument("--axes", default="LPS", help="where the stored axes of its training files point (default LPS)")
     parser.add_argument("--mirror", action="store_true", help="average over mirrored views, as nnU-Net does by default")
+    parser.add_argument(
+        "--tile-step", type=float, default=0.5, metavar="SHARE", help="step between windows, share of one (default 0.5)"
+    )
     parser.set_defaults(run=_import_nnunet)
 
 
@@ -262,6 +266,7 @@ def _import_nnunet(options: argparse.Namespace) -> int:
         checkpoint=options.checkpoint,
         axes=options.axes,
         mirror=options.mirror,
+        tile_step=options.tile_step,
     )
     print(f"wrote {out}; use it with: flare predict CT.nii.gz -o labels --model {out}")
     return DONE
@@ -286,16 +291,19 @@ def _reproduce(options: argparse.Namespace) -> int:
 
 def _add_retrain(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("retrain", help="train the submissions from scratch on the embedded cohort")
+    parser.add_argument("system", nargs="*", metavar="SYSTEM", help="the most urgent first (default all)")
     parser.add_argument("--profile", default="mini")
-    parser.add_argument("--jobs", type=int, default=1, help="folds trained at the same time (default 1)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ablations", action="store_true", help="train the systems' ablations, too")
+    parser.add_argument("--seed", action="append", type=int, help="may be repeated (default 0)")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at the same time (default 1)")
     parser.set_defaults(run=_retrain)
 
 
 def _retrain(options: argparse.Namespace) -> int:
     from flare_core.retrain import retrain
 
-    retrain(options.profile, jobs=options.jobs, seed=options.seed)
+    systems, seeds = [_system(name).key for name in options.system], options.seed or [0]
+    retrain(options.profile, jobs=options.jobs, seeds=seeds, systems=systems, ablations=options.ablations)
     return DONE
 
 

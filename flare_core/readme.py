@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from flare_core.paths import ROOT, results_of
+from flare_core.scoreboard import mean_over_seeds
 from flare_core.storage import write_file
 from flare_core.systems import SYSTEMS
 from flare_core.systems.describe import count_parameters
@@ -20,7 +21,7 @@ BEGIN, END = "<!-- {}: written by flare_core/readme.py -->", "<!-- end of {} -->
 
 def results_block(profile: str = "mini") -> str:
     """Return the Markdown table of every trained variant: organ and tumor means over the validation cases."""
-    summary = pd.read_csv(results_of(profile) / "summary.csv")
+    summary = mean_over_seeds(pd.read_csv(results_of(profile) / "summary.csv"))
     lines = [
         "| system | variant | organ DSC | organ NSD | tumor DSC (cases with) | tumor NSD | false tumor ml (without) |",
         "|---|---|---|---|---|---|---|",

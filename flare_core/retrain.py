@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -27,7 +27,8 @@ from flare_core.inference.predict import predict_files
 from flare_core.inference.submission import load_submission, submission_hash
 from flare_core.paths import results_of, run_of, submission_of
 from flare_core.systems import SYSTEMS
-from flare_core.training.run import Run, train_system
+from flare_core.training.run import Run, assemble
+from flare_core.training.schedule import train_runs
 from flare_core.training.selection import PseudoLabels
 from flare_core.workspace import COHORTS, embedded_cohort
 
@@ -47,54 +48,82 @@ def provide_cohort(profile: str) -> Dataset:
     return Dataset.load(embedded_cohort(profile))
 
 
-def retrain(profile: str, *, jobs: int = 1, seed: int = 0, systems: Collection[str] = ()) -> None:
-    """Train, score and ship systems and their ablations at a profile; finished parts are not repeated.
+def retrain(
+    profile: str, *, jobs: int = 1, seeds: Sequence[int] = (0,), systems: Collection[str] = (), ablations: bool = False
+) -> None:
+    """Train, score and ship systems; what is finished is not repeated, a rerun goes on from the last epoch.
+
+    The tables get the rows of a system, variant and seed as soon as its trainings are there; other rows stay.
 
     Args:
-        profile: `mini` or `smoke`.
-        jobs: folds trained at the same time.
-        seed: of the trainings.
-        systems: keys of those to train; none means all. The tables keep the rows of the others.
+        profile: one with an embedded cohort.
+        jobs: trainings done at the same time.
+        seeds: of the trainings; the first one's networks are shipped.
+        systems: keys of those to train, the most urgent first; none means all.
+        ablations: train the systems' ablations, too.
+    Raises:
+        Unfinished: if a training failed; the others are done and scored.
     """
-    dataset, chosen = provide_cohort(profile), tuple(systems or SYSTEMS)
-    scores, summaries, histories, quality = [], [], [], []
-    for key in chosen:
-        shrunk = SYSTEMS[key].at(profile)
-        variants = {AS_PUBLISHED: shrunk} | {name: shrunk.ablated(name) for name in shrunk.ablations}
-        for variant, value in variants.items():
-            trainings = run_of("trainings", profile)  # systems and ablations share what is equal
-            run = Run(value, profile, dataset, run_of(key, profile), seed, variant=variant, trainings=trainings)
-            submission = train_system(run, jobs=jobs)
-            labels = {"system": key, "variant": variant, "profile": profile, "seed": seed}
-            evaluation = score(submission, dataset, run.folder / f"predictions_{variant}")
-            scores.append(evaluation.scores_table().assign(**labels))
-            summaries.append(evaluation.summary_table().assign(**labels))
-            histories.append(learning_history(run).assign(**labels))
-            quality.append(pseudo_label_quality(run).assign(**labels))
-        ship(run_of(key, profile) / f"submission_{AS_PUBLISHED}", submission_of(key, profile))
-    out = results_of(profile)
-    update_results(pd.concat(scores), out / "scores.csv", chosen)
-    update_results(pd.concat(summaries), out / "summary.csv", chosen)
-    update_results(pd.concat(histories), out / "history.csv", chosen)
-    update_results(_concatenated(quality), out / "pseudo_labels.csv", chosen)
+    dataset, runs = provide_cohort(profile), []
+    for seed in seeds:
+        for key in systems or SYSTEMS:
+            shrunk = SYSTEMS[key].at(profile)
+            variants = {AS_PUBLISHED: shrunk}
+            if ablations:
+                variants |= {name: shrunk.ablated(name) for name in shrunk.ablations}
+            for variant, system in variants.items():
+                folder = run_of(key, profile) / f"seed{seed}"
+                trainings = run_of("trainings", profile)  # systems and ablations share what is equal
+                runs.append(Run(system, profile, dataset, folder, seed, variant=variant, trainings=trainings))
+    for run in train_runs(runs, jobs=jobs):
+        record(run)
+        if run.variant == AS_PUBLISHED and run.seed == seeds[0]:
+            ship(run.submission, submission_of(run.system.key, profile))
     if profile == "mini":
         readme.update()
 
 
-def update_results(table: pd.DataFrame, path: Path, systems: Collection[str]) -> Path:
-    """Write a result table whose rows replace those of some systems in the file; the others stay.
+def record(run: Run) -> None:
+    """Assemble a run's submission, score it, and write its rows of the four result tables."""
+    assemble(run, run.submission)
+    evaluation = score(run.submission, run.dataset, run.folder / f"predictions_{run.variant}")
+    history = learning_history(run)
+    labels = {"system": run.system.key, "variant": run.variant, "profile": run.profile, "seed": run.seed}
+    labels |= {"steps": history.groupby(["stage", "fold"])["step"].max().sum(), "device": devices(run)}
+    tables = {
+        "scores": evaluation.scores_table(),
+        "summary": evaluation.summary_table(),
+        "history": history,
+        "pseudo_labels": pseudo_label_quality(run),
+    }
+    for name, table in tables.items():
+        update_results(table.assign(**labels), results_of(run.profile) / f"{name}.csv", run)
+
+
+def update_results(table: pd.DataFrame, path: Path, run: Run) -> Path:
+    """Write a run's rows into a result table, in place of those of its system, variant and seed; the others stay.
 
     Args:
-        table: with a column `system`.
+        table: the run's rows (there may be none), with columns `system`, `variant` and `seed`.
         path: the file; rows of systems that no longer exist go, the others are in the order of `SYSTEMS`.
-        systems: keys of the systems that the table speaks of (it may have no row of one).
+        run: whose rows these are.
     """
     order = list(SYSTEMS)
     if path.is_file():
         known = pd.read_csv(path)
-        kept = known[known["system"].isin(set(order) - set(systems))]
-        table = _concatenated([table, kept])
-    return write_csv(table.sort_values("system", key=lambda keys: keys.map(order.index), kind="stable"), path)
+        same = known[["system", "variant", "seed"]].eq([run.system.key, run.variant, run.seed]).all(axis=1)
+        table = _concatenated([table, known[~same & known["system"].isin(order)]])
+    ranks = {"system": order.index, "variant": lambda name: (name != AS_PUBLISHED, name), "seed": int}
+    return write_csv(
+        table.sort_values(list(ranks), key=lambda column: column.map(ranks[column.name]), kind="stable"), path
+    )
+
+
+def devices(run: Run) -> str:
+    """Return the names of the devices that trained a run's networks."""
+    folders = [run.stage_folder(stage) / f"fold{fold}" for stage in run.needed_stages() for fold in stage.trained_folds]
+    records = [json.loads((folder / "model" / "model.json").read_text()) for folder in folders]
+    return "; ".join(sorted({record["device"] for record in records}))
 
 
 def _concatenated(tables: list[pd.DataFrame]) -> pd.DataFrame:

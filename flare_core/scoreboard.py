@@ -225,9 +225,21 @@ def scoreboard(profile: str, data: str = "", root: Path = paths.ROOT) -> Scorebo
 
 
 def committed(work: Workspace, name: str) -> pd.DataFrame:
-    """Return a table of the trainings that made the networks (`retrain`), of all systems; empty if there is none."""
+    """Return a table of the trainings that made the networks (`retrain`), of all systems; empty if there is none.
+
+    Several seeds of one training are averaged.
+    """
     file = work.results / f"{name}.csv"
-    return pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=["target", "row", "system", "variant"])
+    if not file.is_file():
+        return pd.DataFrame(columns=["target", "row", "system", "variant"])
+    return mean_over_seeds(pd.read_csv(file))
+
+
+def mean_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of scores or a summary with the seeds of one training averaged; `seed` and `device` go."""
+    measures = [name for name in ("dsc", "nsd", "false_positive_ml") if name in table]
+    keys = [name for name in table.columns if name not in (*measures, "seed", "device")]
+    return table.groupby(keys, sort=False, dropna=False)[measures].mean().reset_index()
 
 
 def ablation_scores(work: Workspace) -> pd.DataFrame:

@@ -96,7 +96,8 @@ def test_train_shares_one_training_between_processes(tiny_cohort, tmp_path):
 
 def test_predict_names_a_bad_case_and_does_the_others(tiny_cohort, tmp_path, capsys):
     from flare_core.cases.dataset import Dataset
-    from flare_core.training.run import Run, train_system
+    from flare_core.training.run import Run
+    from flare_core.training.schedule import train_system
 
     run = Run(SYSTEMS["nvauto"].at("smoke"), "smoke", Dataset.load(tiny_cohort), tmp_path / "run")
     submission = train_system(run)

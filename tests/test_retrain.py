@@ -1,42 +1,75 @@
-"""Result tables: the rows of systems that are trained again are replaced, the others stay."""
+"""Result tables: the rows of a system, variant and seed that are made again are replaced, the others stay."""
+
+from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from flare_core.retrain import update_results
+from flare_core.scoreboard import mean_over_seeds
+from flare_core.systems import SYSTEMS
+from flare_core.training.run import Run
+
+COLUMNS = ["case", "dsc", "system", "variant", "seed"]
 
 
-def table(*rows):
-    return pd.DataFrame(rows, columns=["case", "dsc", "system"])
+@pytest.fixture
+def update(tmp_path):
+    """Write rows (case, dsc) of a system, variant and seed; return the whole table."""
+
+    def write(system, rows, variant="as_published", seed=0):
+        run = Run(SYSTEMS[system], "mini", None, Path(), seed, variant=variant)
+        table = pd.DataFrame(rows, columns=COLUMNS[:2]).assign(system=system, variant=variant, seed=seed)
+        return pd.read_csv(update_results(table, tmp_path / "scores.csv", run)).to_numpy().tolist()
+
+    return write
 
 
-def read(path):
-    return pd.read_csv(path).to_numpy().tolist()
+def test_rows_of_other_systems_stay_and_the_order_is_that_of_the_systems(update):
+    update("swinx", [("a", 0.1)])
+    update("nvauto", [("a", 0.2)])
+    update("stmt", [("b", 0.3), ("a", 0.4)])
+    assert update("nvauto", [("a", 0.25)]) == [
+        ["a", 0.25, "nvauto", "as_published", 0],
+        ["b", 0.3, "stmt", "as_published", 0],
+        ["a", 0.4, "stmt", "as_published", 0],
+        ["a", 0.1, "swinx", "as_published", 0],
+    ]
 
 
-def test_rows_of_other_systems_stay_and_the_order_is_that_of_the_systems(tmp_path):
-    path = tmp_path / "scores.csv"
-    update_results(table(("a", 0.1, "swinx"), ("a", 0.2, "nvauto")), path, ("nvauto", "swinx"))
-    assert read(path) == [["a", 0.2, "nvauto"], ["a", 0.1, "swinx"]]
-    update_results(table(("b", 0.3, "stmt"), ("a", 0.4, "stmt")), path, ("stmt",))
-    update_results(table(("a", 0.25, "nvauto")), path, ("nvauto",))
-    expected = [["a", 0.25, "nvauto"], ["b", 0.3, "stmt"], ["a", 0.4, "stmt"], ["a", 0.1, "swinx"]]
-    assert read(path) == expected
+def test_variants_and_seeds_are_kept_apart(update):
+    update("nvauto", [("a", 0.1)], seed=1)
+    update("nvauto", [("a", 0.2)], variant="naive_tumor")
+    update("nvauto", [("a", 0.3)])
+    update("nvauto", [("a", 0.4)], seed=1)
+    assert [row[1:] for row in update("nvauto", [("a", 0.5)], variant="naive_tumor")] == [
+        [0.3, "nvauto", "as_published", 0],
+        [0.4, "nvauto", "as_published", 1],
+        [0.5, "nvauto", "naive_tumor", 0],
+    ]
 
 
-def test_systems_that_are_gone_and_rows_that_are_no_longer_made_go(tmp_path):
-    path = tmp_path / "scores.csv"
-    path.write_text("case,dsc,system\na,0.1,nobody\na,0.2,dkfz_bs8\na,0.3,nvauto\n")
-    update_results(table(), path, ("dkfz_bs8",))
-    assert read(path) == [["a", 0.3, "nvauto"]]
+def test_systems_that_are_gone_and_rows_that_are_no_longer_made_go(update, tmp_path):
+    rows = ["a,0.1,nobody,as_published,0", "a,0.2,dkfz_bs8,as_published,0", "a,0.3,nvauto,as_published,0"]
+    (tmp_path / "scores.csv").write_text("\n".join([",".join(COLUMNS), *rows]) + "\n")
+    assert update("dkfz_bs8", []) == [["a", 0.3, "nvauto", "as_published", 0]]
 
 
-def test_a_table_without_rows_has_its_columns(tmp_path):
-    path = update_results(table(), tmp_path / "pseudo_labels.csv", ("dkfz_bs8",))
-    assert path.read_text() == "case,dsc,system\n"
+def test_a_table_without_rows_has_its_columns(update, tmp_path):
+    assert update("dkfz_bs8", []) == []
+    assert (tmp_path / "scores.csv").read_text() == ",".join(COLUMNS) + "\n"
 
 
-def test_numbers_of_others_are_written_back_as_they_were(tmp_path):
-    path = tmp_path / "scores.csv"
-    path.write_text("case,dsc,system\na,0.1234567890123456,stmt\n")
-    update_results(table(("a", 0.5, "nvauto")), path, ("nvauto",))
-    assert "a,0.1234567890123456,stmt\n" in path.read_text()
+def test_numbers_of_others_are_written_back_as_they_were(update, tmp_path):
+    row = "a,0.1234567890123456,stmt,as_published,0\n"
+    (tmp_path / "scores.csv").write_text(",".join(COLUMNS) + "\n" + row)
+    update("nvauto", [("a", 0.5)])
+    assert row in (tmp_path / "scores.csv").read_text()
+
+
+def test_seeds_are_averaged_for_display():
+    rows = [("a", 0.2, "stmt", "as_published", 0), ("b", 0.5, "stmt", "as_published", 0)]
+    rows += [("a", 0.4, "stmt", "as_published", 1), ("b", 0.7, "stmt", "as_published", 1)]
+    table = mean_over_seeds(pd.DataFrame(rows, columns=COLUMNS))
+    assert table.columns.tolist() == ["case", "system", "variant", "dsc"]
+    assert table.dsc.round(6).tolist() == [0.3, 0.6]

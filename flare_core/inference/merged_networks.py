@@ -8,19 +8,18 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from flare_core.cases.boxes import Box
-from flare_core.inference.network import TrainedNetwork
 from flare_core.inference.sliding_ensemble import SlidingEnsemble
-from flare_core.inference.trace import Step, WindowRecord, last_labels
+from flare_core.inference.trace import Inference, Networks, Spacing, Step, WindowRecord
 
 
 @dataclass(frozen=True)
-class MergedNetworks:
+class MergedNetworks(Inference):
     """Two predictions, one label map.
 
     Attributes:
@@ -38,30 +37,8 @@ class MergedNetworks:
         """Names of the stages whose networks a submission must hold."""
         return tuple(dict.fromkeys((*self.organs.stages, *self.tumor.stages)))
 
-    def __call__(
-        self,
-        image_hu: np.ndarray,
-        spacing_mm: tuple[float, float, float],
-        networks: Mapping[str, Sequence[TrainedNetwork]],
-    ) -> np.ndarray:
-        """Return the label map of one case.
-
-        Args:
-            image_hu: float32 array (X, Y, Z) in HU, RAS+. A constant image (all air) gives an empty map.
-            spacing_mm: voxel edge lengths.
-            networks: trained networks of each stage in `stages`.
-        Returns:
-            uint8 array of the same shape with target ids 0..14.
-        """
-        return last_labels(self.steps(image_hu, spacing_mm, networks))
-
-    def steps(
-        self,
-        image_hu: np.ndarray,
-        spacing_mm: tuple[float, float, float],
-        networks: Mapping[str, Sequence[TrainedNetwork]],
-    ) -> Iterator[Step]:
-        """Yield the steps of both, the merged map and the one after each rule (arguments as in the call)."""
+    def steps(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> Iterator[Step]:
+        """Yield the steps of both, the merged map and the one after each rule."""
         found = []
         for name, part in (("organs", self.organs), ("tumor", self.tumor)):
             for step in part.steps(image_hu, spacing_mm, networks):
@@ -74,12 +51,7 @@ class MergedNetworks:
             labels = rule(labels, spacing_mm)
             yield Step(type(rule).__name__, labels, spacing_mm)
 
-    def regions(
-        self,
-        image_hu: np.ndarray,
-        spacing_mm: tuple[float, float, float],
-        networks: Mapping[str, Sequence[TrainedNetwork]],
-    ) -> dict[str, Box]:
+    def regions(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> dict[str, Box]:
         """Return the boxes that the networks are shown, by name; none if they see the whole image."""
         parts = (("organs", self.organs), ("tumor", self.tumor))
         return {
@@ -88,12 +60,7 @@ class MergedNetworks:
             for region, box in part.regions(image_hu, spacing_mm, networks).items()
         }
 
-    def windows(
-        self,
-        image_hu: np.ndarray,
-        spacing_mm: tuple[float, float, float],
-        networks: Mapping[str, Sequence[TrainedNetwork]],
-    ) -> tuple[WindowRecord, ...]:
+    def windows(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> tuple[WindowRecord, ...]:
         """Return the windows of both predictions."""
         parts = (self.organs, self.tumor)
         return tuple(record for part in parts for record in part.windows(image_hu, spacing_mm, networks))

@@ -9,7 +9,7 @@ References:
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ from flare_core.cases.regions import whole
 from flare_core.inference.ensemble import is_constant, mean_scores, member_scores
 from flare_core.inference.network import TrainedNetwork
 from flare_core.inference.sliding_window import SlidingWindow
-from flare_core.inference.trace import Step, WindowRecord, last_labels, window_record
+from flare_core.inference.trace import Inference, Networks, Spacing, Step, WindowRecord, window_record
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ ORGAN_IDS = [organ.id for organ in ORGANS]
 
 
 @dataclass(frozen=True)
-class RegionEnsemble:
+class RegionEnsemble(Inference):
     """Localize, crop, ensemble, clean.
 
     Attributes:
@@ -42,6 +42,8 @@ class RegionEnsemble:
         first_model_crop: crop z to the first model's organs unless it sees a tumor outside of their range.
         average: `probabilities` or `logits`.
         postprocessing: rules applied to the label map in order.
+        favored: (channel, factor) pairs: a channel's mean score counts so many times before the largest one wins. The
+            mean of networks that rarely agree on a small target stays below a half where each of them is sure.
     """
 
     localizer: str
@@ -53,64 +55,35 @@ class RegionEnsemble:
     first_model_crop: bool
     average: str
     postprocessing: tuple
+    favored: tuple[tuple[int, float], ...] = ()
 
     @property
     def stages(self) -> tuple[str, ...]:
         """Names of the stages whose networks a submission must hold."""
         return tuple(name for name in (self.localizer, self.members) if name)
 
-    def __call__(
-        self,
-        image_hu: np.ndarray,
-        spacing_mm: tuple[float, float, float],
-        networks: Mapping[str, Sequence[TrainedNetwork]],
-    ) -> np.ndarray:
-        """Return the label map of one case.
-
-        Args:
-            image_hu: float32 array (X, Y, Z) in HU, RAS+. A constant image (all air) gives an empty map.
-            spacing_mm: voxel edge lengths.
-            networks: trained networks of each stage in `stages`.
-        Returns:
-            uint8 array of the same shape with target ids 0..14.
-        """
-        return last_labels(self.steps(image_hu, spacing_mm, networks))
-
     @torch.inference_mode()
-    def steps(
-        self,
-        image_hu: np.ndarray,
-        spacing_mm: tuple[float, float, float],
-        networks: Mapping[str, Sequence[TrainedNetwork]],
-    ) -> Iterator[Step]:
-        """Yield the label map of the networks and the one after each rule (arguments as in the call)."""
+    def steps(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> Iterator[Step]:
+        """Yield the label map of the networks and the one after each rule."""
         labels = np.zeros(image_hu.shape, np.uint8)
         if not is_constant(image_hu):
             region = self.region(image_hu, spacing_mm, networks)
             members = networks[self.members]
             grid = members[0].preprocessing.image_to_grid(image_hu[region], spacing_mm)
             scores = self._average(grid, members)
+            for channel, factor in self.favored:
+                scores[channel] *= factor
             labels[region] = members[0].scheme.to_targets(scores_to_labels(scores, labels[region].shape))
         yield Step("networks", labels, spacing_mm)
         for rule in self.postprocessing:
             labels = rule(labels, spacing_mm)
             yield Step(type(rule).__name__, labels, spacing_mm)
 
-    def regions(
-        self,
-        image_hu: np.ndarray,
-        spacing_mm: tuple[float, float, float],
-        networks: Mapping[str, Sequence[TrainedNetwork]],
-    ) -> dict[str, Box]:
+    def regions(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> dict[str, Box]:
         """Return the boxes that the networks are shown, by name; none if they see the whole image."""
         return {"located region": self.region(image_hu, spacing_mm, networks)} if self.localizer else {}
 
-    def windows(
-        self,
-        image_hu: np.ndarray,
-        spacing_mm: tuple[float, float, float],
-        networks: Mapping[str, Sequence[TrainedNetwork]],
-    ) -> tuple[WindowRecord, ...]:
+    def windows(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> tuple[WindowRecord, ...]:
         """Return the windows of the localizer and of the first member (the others may see fewer slices)."""
         region = self.region(image_hu, spacing_mm, networks)
         looks = [(self.members, self.window, region)]
@@ -122,12 +95,7 @@ class RegionEnsemble:
         )
 
     @torch.inference_mode()
-    def region(
-        self,
-        image_hu: np.ndarray,
-        spacing_mm: tuple[float, float, float],
-        networks: Mapping[str, Sequence[TrainedNetwork]],
-    ) -> tuple[slice, slice, slice]:
+    def region(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> tuple[slice, slice, slice]:
         """Return the abdominal region that the localizer finds; the whole volume if it finds none."""
         if not self.localizer:
             return whole(image_hu.shape)

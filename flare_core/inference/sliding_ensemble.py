@@ -9,7 +9,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,15 +19,14 @@ from flare_core.cases.boxes import Box
 from flare_core.cases.preprocessing import scores_to_labels
 from flare_core.cases.regions import BodyBox, whole
 from flare_core.inference.ensemble import check_one_grid, is_constant, mean_scores, resample_labels
-from flare_core.inference.network import TrainedNetwork
 from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.inference.sparse_window import SparseWindow
-from flare_core.inference.trace import Step, WindowRecord, last_labels, window_record
+from flare_core.inference.trace import Inference, Networks, Spacing, Step, WindowRecord, window_record
 from flare_core.inference.whole_volume import WholeVolume
 
 
 @dataclass(frozen=True)
-class SlidingEnsemble:
+class SlidingEnsemble(Inference):
     """Average every network of some stages and take the best channel.
 
     Attributes:
@@ -52,33 +51,9 @@ class SlidingEnsemble:
         """Names of the stages whose networks a submission must hold."""
         return self.members
 
-    def __call__(
-        self,
-        image_hu: np.ndarray,
-        spacing_mm: tuple[float, float, float],
-        networks: Mapping[str, Sequence[TrainedNetwork]],
-    ) -> np.ndarray:
-        """Return the label map of one case.
-
-        Args:
-            image_hu: float32 array (X, Y, Z) in HU, RAS+. A constant image (all air) gives an empty map.
-            spacing_mm: voxel edge lengths.
-            networks: trained networks of each stage in `stages`.
-        Returns:
-            uint8 array of the same shape with target ids 0..14.
-        Raises:
-            ValueError: if the networks do not share grid and channels.
-        """
-        return last_labels(self.steps(image_hu, spacing_mm, networks))
-
     @torch.inference_mode()
-    def steps(
-        self,
-        image_hu: np.ndarray,
-        spacing_mm: tuple[float, float, float],
-        networks: Mapping[str, Sequence[TrainedNetwork]],
-    ) -> Iterator[Step]:
-        """Yield the label map of the networks and the one after each rule (arguments and errors as in the call)."""
+    def steps(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> Iterator[Step]:
+        """Yield the label map of the networks and the one after each rule."""
         members = [network for stage in self.members for network in networks[stage]]
         check_one_grid(members)
         labels = np.zeros(image_hu.shape, np.uint8)
@@ -92,21 +67,11 @@ class SlidingEnsemble:
             labels = rule(labels, spacing_mm)
             yield Step(type(rule).__name__, labels, spacing_mm)
 
-    def regions(
-        self,
-        image_hu: np.ndarray,
-        spacing_mm: tuple[float, float, float],
-        networks: Mapping[str, Sequence[TrainedNetwork]],
-    ) -> dict[str, Box]:
+    def regions(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> dict[str, Box]:
         """Return the box that the networks are shown, by name; none if they see the whole image."""
         return {"body": self._box(image_hu, spacing_mm)} if self.region else {}
 
-    def windows(
-        self,
-        image_hu: np.ndarray,
-        spacing_mm: tuple[float, float, float],
-        networks: Mapping[str, Sequence[TrainedNetwork]],
-    ) -> tuple[WindowRecord, ...]:
+    def windows(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> tuple[WindowRecord, ...]:
         """Return the windows, which are the same for every network but in a sparse scheme (there: the first one's)."""
         box = self._box(image_hu, spacing_mm)
         first = networks[self.members[0]][0]

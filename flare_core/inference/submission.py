@@ -25,13 +25,11 @@ from flare_core.inference.region_ensemble import RegionEnsemble
 from flare_core.inference.sliding_ensemble import SlidingEnsemble
 from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.inference.sparse_window import SparseWindow
+from flare_core.inference.trace import Inference
 from flare_core.inference.two_stage import TwoStage
 from flare_core.inference.whole_volume import WholeVolume
 from flare_core.recipe import decode, encode
 from flare_core.storage import write_file
-
-Inference = RegionEnsemble | SlidingEnsemble | MergedNetworks | TwoStage | NnUNetPredictor
-"""What turns one case into labels: has `stages`, and is called as `inference(image_hu, spacing_mm, networks)`."""
 
 PARTS = (
     *(RegionEnsemble, SlidingEnsemble, MergedNetworks, TwoStage, NnUNetPredictor),
@@ -53,7 +51,7 @@ class Submission:
         facts: system, profile and recipe fingerprint.
     """
 
-    inference: Inference
+    inference: Inference | NnUNetPredictor
     networks: Mapping[str, Sequence[TrainedNetwork]]
     facts: dict[str, Any]
 
@@ -70,7 +68,7 @@ class Submission:
 
 def save_submission(
     folder: Path,
-    inference: Inference,
+    inference: Inference | NnUNetPredictor,
     networks: Mapping[str, Sequence[TrainedNetwork]],
     facts: dict[str, Any],
     precision: str = "float16",

@@ -1,14 +1,14 @@
 """Say what an inference does with a case on the way: where it looks, window by window, and what each step leaves.
 
-Serves notebook 06. Every inference of a system offers, beside its call, `regions` (the parts of the image that it looks
-at), `windows` (a `WindowRecord` a grid) and `steps` (a `Step` after the networks and after every rule). The call itself
-is the last step, so that pictures and predictions cannot drift apart.
+Serves the tenth step of the data flow, and notebook 06. `Inference` is what the inference of every system offers. Its
+call is the last of its steps, so that pictures and predictions cannot drift apart.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,13 @@ import numpy as np
 
 from flare_core.cases.boxes import Box
 from flare_core.cases.labels import TARGETS
+from flare_core.inference.network import TrainedNetwork
 
 if TYPE_CHECKING:
-    from flare_core.inference.network import TrainedNetwork
     from flare_core.inference.sliding_window import Visits
+
+Spacing = tuple[float, float, float]
+Networks = Mapping[str, Sequence[TrainedNetwork]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,13 +44,6 @@ class Step:
         counts = np.bincount(self.labels.ravel(), minlength=len(TARGETS) + 1)
         voxel_ml = math.prod(self.spacing_mm) / 1000
         return {target.name: float(counts[target.id]) * voxel_ml for target in TARGETS}
-
-
-def last_labels(steps: Iterable[Step]) -> np.ndarray:
-    """Return the label map of the last of one or more steps; no other one is kept while they are made."""
-    for step in steps:
-        labels = step.labels
-    return labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +74,41 @@ class WindowRecord:
             "windows run": self.visits.count,
             "all windows": self.visits.dense,
         }
+
+
+class Inference(ABC):
+    """What turns an image and trained networks into a label map.
+
+    All methods take the same arguments:
+
+    - image_hu: float32 array (X, Y, Z) in HU, RAS+; a constant image (all air) gives an empty map;
+    - spacing_mm: voxel edge lengths;
+    - networks: the trained networks of each stage in `stages`. Those that predict on one grid must share it:
+      ValueError if they do not.
+    """
+
+    @property
+    @abstractmethod
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages whose networks a submission must hold."""
+
+    @abstractmethod
+    def steps(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> Iterator[Step]:
+        """Yield the label map of the networks and the one after each rule; the last one is on the image's grid."""
+
+    @abstractmethod
+    def regions(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> dict[str, Box]:
+        """Return the boxes that the networks are shown, by name; none if they see the whole image."""
+
+    @abstractmethod
+    def windows(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> tuple[WindowRecord, ...]:
+        """Return where the windows lie, a record a grid."""
+
+    def __call__(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> np.ndarray:
+        """Return the label map of one case: uint8 array of the image's shape with target ids 0..14."""
+        for step in self.steps(image_hu, spacing_mm, networks):
+            labels = step.labels  # no other one is kept while they are made
+        return labels
 
 
 def window_record(

@@ -11,7 +11,7 @@ References:
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,14 +21,14 @@ from flare_core.cases.boxes import Box, bounding_box, rescaled, widened
 from flare_core.cases.regions import BodyBox, whole
 from flare_core.inference.ensemble import check_one_grid, is_constant, mean_scores, resample_labels
 from flare_core.inference.network import TrainedNetwork
-from flare_core.inference.trace import Step, WindowRecord, grid_spacing_mm, last_labels, window_record
+from flare_core.inference.trace import Inference, Networks, Spacing, Step, WindowRecord, grid_spacing_mm, window_record
 from flare_core.inference.whole_volume import WholeVolume
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TwoStage:
+class TwoStage(Inference):
     """Locate, crop, segment organs and tumors, merge.
 
     Attributes:
@@ -51,35 +51,11 @@ class TwoStage:
         """Names of the stages whose networks a submission must hold."""
         return self.locator, self.organs, self.tumor
 
-    def __call__(
-        self,
-        image_hu: np.ndarray,
-        spacing_mm: tuple[float, float, float],
-        networks: Mapping[str, Sequence[TrainedNetwork]],
-    ) -> np.ndarray:
-        """Return the label map of one case.
-
-        Args:
-            image_hu: float32 array (X, Y, Z) in HU, RAS+. A constant image (all air) gives an empty map.
-            spacing_mm: voxel edge lengths.
-            networks: trained networks of each stage in `stages`.
-        Returns:
-            uint8 array of the same shape with target ids 0..14.
-        Raises:
-            ValueError: if the organ and the tumor networks do not share their grid.
-        """
-        return last_labels(self.steps(image_hu, spacing_mm, networks))
-
     @torch.inference_mode()
-    def steps(
-        self,
-        image_hu: np.ndarray,
-        spacing_mm: tuple[float, float, float],
-        networks: Mapping[str, Sequence[TrainedNetwork]],
-    ) -> Iterator[Step]:
+    def steps(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> Iterator[Step]:
         """Yield the label maps of both networks and after each rule on their grid, then the result on the image's.
 
-        Arguments and errors as in the call; a constant image has the result alone.
+        A constant image has the result alone.
         """
         check_one_grid([*networks[self.organs], *networks[self.tumor]], one_scheme=False)
         labels = np.zeros(image_hu.shape, np.uint8)
@@ -97,21 +73,11 @@ class TwoStage:
             labels[box] = resample_labels(np.where(tumor > 0, tumor, organs), crop.shape)
         yield Step("tumor over organs", labels, spacing_mm)
 
-    def regions(
-        self,
-        image_hu: np.ndarray,
-        spacing_mm: tuple[float, float, float],
-        networks: Mapping[str, Sequence[TrainedNetwork]],
-    ) -> dict[str, Box]:
+    def regions(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> dict[str, Box]:
         """Return the box that the second stage is shown, by name."""
         return {"located region": self.region(image_hu, spacing_mm, networks)}
 
-    def windows(
-        self,
-        image_hu: np.ndarray,
-        spacing_mm: tuple[float, float, float],
-        networks: Mapping[str, Sequence[TrainedNetwork]],
-    ) -> tuple[WindowRecord, ...]:
+    def windows(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> tuple[WindowRecord, ...]:
         """Return the one window of each of the two grids."""
         looks = (
             ((self.locator,), whole(image_hu.shape)),
@@ -123,12 +89,7 @@ class TwoStage:
         )
 
     @torch.inference_mode()
-    def region(
-        self,
-        image_hu: np.ndarray,
-        spacing_mm: tuple[float, float, float],
-        networks: Mapping[str, Sequence[TrainedNetwork]],
-    ) -> Box:
+    def region(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> Box:
         """Return the part of the image that the second stage sees; the body's box where the locator finds nothing."""
         members = networks[self.locator]
         located = _targets(members, members[0].preprocessing.image_to_grid(image_hu, spacing_mm))

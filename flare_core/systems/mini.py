@@ -68,7 +68,7 @@ def adam(steps: int, *, batch: int = 2, learning_rate: float = 5e-3) -> Optimiza
     )
 
 
-STUDY = (Override("*.optimization.epochs", 100, "8000 steps a network: long enough to converge"),)
+STUDY = (Override("*.optimization.epochs", 50, "4000 steps a network, two to four times those of `mini`"),)
 """What `study` changes in `mini`."""
 SMOKE_OPTIMIZATION = Optimization(
     AdamW(5e-3, 1e-5), WarmupCosine(1), epochs=3, batch=2, steps_per_epoch=4, gradient_clip=1.0

@@ -59,7 +59,7 @@ MINI = (
     Override("teacher.optimization", mini.adam(1200), "minutes instead of days"),
     Override("teacher.validation", replace(mini.VALIDATION, keep="last"), "cost; the last epoch, as published"),
     Override("pretraining.sampling", TwoViews((64, 64, 48), mini.PATCH), "19 cm views"),
-    Override("pretraining.network", SmitPretraining(SWIN, 16, 256, 64, 512), "few prototypes for 80 cases"),
+    Override("pretraining.network", SmitPretraining(SWIN, 8, 256, 64, 512), "216 cubes, as published; few prototypes"),
     Override("pretraining.objective", MaskedSelfDistillation(warm_epochs=3), "the same share of the training"),
     Override("pretraining.optimization", mini.adam(320, learning_rate=1e-3), "minutes instead of days"),
     Override("finetuning.sampling", replace(mini.CROP, odds=((14, 4.0),)), "short training needs every class in sight"),

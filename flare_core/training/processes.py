@@ -7,9 +7,11 @@ process joins a group and takes its share of each batch.
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -40,3 +42,12 @@ def joined_processes(wanted: str = "auto") -> Iterator[str]:
         yield device
     finally:
         dist.destroy_process_group()
+
+
+def device_name(device: str) -> str:
+    """Return what a device calls itself: the GPU's name, or the processor's with the cores that are there."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{(names or [platform.processor() or platform.machine()])[0]}, {os.cpu_count()} cores"

@@ -1,7 +1,8 @@
-"""Train a system: its stages in order, their folds, the pseudo-labels between them, and the submission at the end.
+"""One run of a system: where its trainings lie, what they depend on, the pseudo-labels between them, its submission.
 
-Serves `flare train`. Every training has a folder named after what it depends on (stage value, seed, data, teacher), so
-equal trainings of different experiments are done once, and a rerun goes on where the last one stopped.
+Serves `flare train`; `schedule.py` says what is trained when. Every training has a folder named after what it depends
+on (stage value, seed, data, teacher), so equal trainings of different experiments are done once, and a rerun goes on
+where the last one stopped.
 """
 
 from __future__ import annotations
@@ -10,9 +11,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from flare_core.recipe import Stage, System, encode, fingerprint
 from flare_core.storage import write_file
 from flare_core.training.loop import Workers, train
 from flare_core.training.prepare import NothingToTrain, prepare_cases
+from flare_core.training.processes import device_name
 from flare_core.training.pseudo_labels import write_pseudo_labels
 from flare_core.training.selection import PseudoLabels
 
@@ -77,8 +77,7 @@ class Run:
         cases = [(e.id, sorted(e.annotated or ()), _size(e.image), _size(e.labels)) for e in entries]
         recipe = fingerprint(replace(stage, purpose="", trained_folds=()))
         parts: list[Any] = [PARTS_VERSION, recipe, self.seed, self.dataset.name, cases]
-        for name in sorted(_teachers(stage)):
-            teacher = self.system.stage(name)
+        for teacher in self.teachers(stage):
             parts += [self._identity(teacher), teacher.trained_folds]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -90,62 +89,26 @@ class Run:
                 needed |= _teachers(stage)
         return [stage for stage in self.system.stages if stage.name in needed]
 
-
-def train_system(run: Run, stages: Iterable[str] = (), folds: Iterable[int] = (), *, jobs: int = 1) -> Path:
-    """Train the stages (none named: all that the submission needs) and assemble the submission.
-
-    Args:
-        run: what to train and where.
-        stages: names to restrict to; then nothing is assembled.
-        folds: folds to restrict to; then nothing is assembled.
-        jobs: folds trained at the same time, each in its own process with its share of the cores; under `torchrun`,
-            where all processes share one training, it must be 1.
-    Returns:
-        The submission folder, or the run folder if the training was restricted.
-    Raises:
-        ValueError: for an unknown stage or fold, or an impossible number of jobs; before anything is trained.
-        NothingToTrain: if a stage finds no cases.
-    """
-    stages, folds = list(stages), list(folds)
-    chosen = [run.system.stage(name) for name in stages] or run.needed_stages()
-    for stage in chosen:
-        if unknown := [fold for fold in folds if not 0 <= fold < stage.folds]:
-            raise ValueError(f"stage {stage.name} has folds 0 to {stage.folds - 1}, got {unknown}")
-    if jobs < 1 or (jobs > 1 and Workers.join().count > 1):
-        raise ValueError(f"jobs is at least 1, and 1 where several processes share a training; got {jobs}")
-    for stage in chosen:
-        train_stage(run, stage, folds, jobs=jobs)
-    if stages or folds:
-        return run.folder
-    if Workers.join().rank == 0:
-        assemble(run, run.submission)
-    wait_for_first_process()
-    return run.submission
+    def teachers(self, stage: Stage) -> list[Stage]:
+        """Return the stages whose trained networks a stage needs: its teacher and its start, if it has them."""
+        return [self.system.stage(name) for name in sorted(_teachers(stage))]
 
 
-def train_stage(run: Run, stage: Stage, folds: Iterable[int] = (), *, jobs: int = 1) -> list[Path]:
-    """Train the folds of one stage and return their model folders; finished ones are not repeated."""
+def train_stage(run: Run, stage: Stage, folds: Iterable[int] = ()) -> None:
+    """Train the folds of one stage, one after the other; finished ones are not repeated."""
     folder = run.stage_folder(stage)
-    wanted = list(folds) or list(stage.trained_folds)
-    todo = [fold for fold in wanted if not _is_finished(folder / f"fold{fold}")]
+    todo = [fold for fold in list(folds) or stage.trained_folds if not is_finished(folder / f"fold{fold}")]
     if todo:
         if Workers.join().rank == 0:
-            write_file(folder / "run.json", json.dumps(_record(run, stage), indent=2) + "\n")
             prepare_stage(run, stage)
         wait_for_first_process()
-    if jobs == 1 or len(todo) < 2:
-        for fold in todo:
-            train_fold(run, stage, fold)
-    else:
-        threads = max(1, torch.get_num_threads() // jobs)
-        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-            for done in [pool.submit(train_fold, run, stage, fold, threads) for fold in todo]:
-                done.result()
-    return [folder / f"fold{fold}" / "model" for fold in wanted]
+    for fold in todo:
+        train_fold(run, stage, fold)
 
 
 def prepare_stage(run: Run, stage: Stage) -> dict[str, PreparedCase]:
     """Fill the missing labels of the stage's cases and bring them onto its grid; what is there is not made again."""
+    write_file(run.stage_folder(stage) / "run.json", json.dumps(_record(run, stage), indent=2) + "\n")
     if isinstance(stage.labels, PseudoLabels):
         fill_labels(run, stage)
     return prepared_cases(run, stage)
@@ -165,18 +128,12 @@ def prepared_cases(run: Run, stage: Stage) -> dict[str, PreparedCase]:
     return prepare_cases(stage, entries, lambda entry: _teaching_case(entry, filled), folder / "prepared")
 
 
-def train_fold(run: Run, stage: Stage, fold: int, threads: int | None = None) -> Path:
+def train_fold(run: Run, stage: Stage, fold: int) -> Path:
     """Train one fold of a prepared stage and return its model folder.
 
-    Args:
-        run, stage: what to train.
-        fold: the part of the cases that validates.
-        threads: of torch in this process; None leaves them.
     Raises:
         NothingToTrain: if the fold leaves no case to train on.
     """
-    if threads is not None:
-        torch.set_num_threads(threads)
     folder = run.stage_folder(stage)
     prepared = prepared_cases(run, stage)
     held_out: set[str] = set()
@@ -191,7 +148,7 @@ def train_fold(run: Run, stage: Stage, fold: int, threads: int | None = None) ->
             "use more cases or fewer folds"
         )
     log.info("%s fold %d: %d training, %d validation cases", stage.name, fold, len(training), len(validation))
-    facts = _facts(run, stage) | {"fold": fold, "training_cases": len(training)}
+    facts = _facts(run, stage) | {"fold": fold, "training_cases": len(training), "device": device_name(run.device)}
     seed = int(np.random.SeedSequence([run.seed, fold]).generate_state(1)[0])
     start = _start_of(run, stage, fold)
     model = train(
@@ -255,7 +212,7 @@ def assemble(run: Run, folder: Path) -> Path:
 def _networks(run: Run, stage: Stage) -> list[TrainedNetwork]:
     """Load the trained folds of a stage."""
     folders = [run.stage_folder(stage) / f"fold{fold}" for fold in stage.trained_folds]
-    missing = [str(folder) for folder in folders if not _is_finished(folder)]
+    missing = [str(folder) for folder in folders if not is_finished(folder)]
     if missing:
         raise FileNotFoundError(f"stage {stage.name} is not trained: {', '.join(missing)} has no finished model")
     return [load_network(folder / "model", run.device) for folder in folders]
@@ -272,7 +229,7 @@ def _size(path: Path | None) -> int:
     return path.stat().st_size if path is not None else 0
 
 
-def _is_finished(folder: Path) -> bool:
+def is_finished(folder: Path) -> bool:
     """Say whether a fold's training reached its last epoch."""
     return (folder / "finished").is_file() and (folder / "model" / "model.json").is_file()
 

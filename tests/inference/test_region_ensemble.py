@@ -95,3 +95,15 @@ def test_volumes_smaller_than_a_window_are_predicted(shape):
 def test_a_constant_image_gives_an_empty_map_and_a_warning(caplog):
     assert not SCHEME(np.full((8, 8, 8), -1000, np.float32), SPACING, _networks()).any()
     assert "constant" in caplog.text
+
+
+def test_a_favored_channel_wins_where_its_mean_score_is_close():
+    tumor = MERGED_PAIRS.channels - 1
+    unsure = [0.0] * MERGED_PAIRS.channels
+    unsure[0], unsure[tumor] = 0.6, 0.1
+    networks = {"main": [fake_network(MERGED_PAIRS, Constant(unsure))]}
+    plain = replace(SCHEME, localizer="")
+    assert not plain(_image(), SPACING, networks).any()
+    assert not replace(plain, favored=((tumor, 1.6),))(_image(), SPACING, networks).any()
+    favored = replace(plain, favored=((tumor, 1.7),))  # exp(0.5) = 1.65
+    assert (favored(_image(), SPACING, networks) == BY_NAME["tumor"].id).all()

@@ -14,7 +14,7 @@ from flare_core.inference.region_ensemble import RegionEnsemble
 from flare_core.inference.sliding_ensemble import SlidingEnsemble
 from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.inference.sparse_window import SparseWindow
-from flare_core.inference.trace import Step, last_labels
+from flare_core.inference.trace import Step
 from flare_core.inference.two_stage import TwoStage
 from flare_core.inference.whole_volume import WholeVolume
 
@@ -138,8 +138,3 @@ def test_volumes_are_in_ml_and_complete():
     volumes = Step("a", labels, (5.0, 5.0, 10.0)).volumes_ml()
     assert list(volumes) == list(TARGET_NAMES)
     assert (volumes["liver"], volumes["tumor"]) == (16 * 0.25, 0)
-
-
-def test_the_last_labels_are_those_of_the_last_step():
-    maps = [np.zeros(1, np.uint8), np.ones(1, np.uint8)]
-    assert last_labels(Step("", labels, (1, 1, 1)) for labels in maps) is maps[1]

@@ -14,7 +14,8 @@ from flare_core.systems import SYSTEMS
 from flare_core.systems.describe import describe, describe_as_text
 from flare_core.training.batch import Workers, draw_batch
 from flare_core.training.prepare import prepare_cases
-from flare_core.training.run import Run, train_system
+from flare_core.training.run import Run
+from flare_core.training.schedule import train_system
 
 each_system = pytest.mark.parametrize("system", SYSTEMS.values(), ids=SYSTEMS)
 
