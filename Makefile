@@ -3,6 +3,8 @@
 #   make reproduce    every notebook in the mini profile, from the shipped weights, to reports/index.html; never trains
 #   make test         the test suite (make test-all adds the long soak, kill and fuzz runs)
 #
+# Two more train, on the embedded cohort: `make retrain` what is shipped, `make study` longer and with three seeds.
+#
 # Variables, each given as NAME=value behind the command:
 #
 #   PYTHON            the Python 3.11 that .venv is made from, when it is not found by itself
