@@ -84,20 +84,19 @@ class OntoGrid:
         """
         raise NotImplementedError
 
-    def image_to_grid(self, image_hu: np.ndarray, spacing_mm: Iterable[float]) -> torch.Tensor:
-        """Return the normalized image on the network's grid.
+    def on_grid(self, image_hu: np.ndarray, spacing_mm: Iterable[float]) -> GridImage:
+        """Return the image as the network sees it, to be read plane by plane.
 
         Args:
-            image_hu: float32 array of shape (X, Y, Z) in HU, RAS+.
+            image_hu: array of shape (X, Y, Z) in HU, RAS+; it is not copied.
             spacing_mm: its voxel edge lengths.
-        Returns:
-            float32 tensor of shape `grid_shape(...)`.
         """
-        import torch
+        return GridImage(image_hu, self.grid_shape(image_hu.shape, spacing_mm), self.intensity)
 
-        tensor = torch.from_numpy(np.ascontiguousarray(image_hu, dtype=np.float32))
-        shape = self.grid_shape(tensor.shape, spacing_mm)
-        return self.intensity(resample(tensor, shape))
+    def image_to_grid(self, image_hu: np.ndarray, spacing_mm: Iterable[float]) -> torch.Tensor:
+        """Return the whole image on the network's grid: float32 tensor of shape `grid_shape(...)`."""
+        grid = self.on_grid(image_hu, spacing_mm)
+        return grid.planes(0, grid.shape[2])
 
     def labels_to_grid(self, labels: np.ndarray, spacing_mm: Iterable[float]) -> np.ndarray:
         """Return a label map on the network's grid by nearest neighbor (uint8, shape `grid_shape(...)`)."""
@@ -154,6 +153,59 @@ def nearest_indices(size: int, new_size: int) -> np.ndarray:
     return np.minimum(((np.arange(new_size) + 0.5) * size / new_size).astype(np.intp), size - 1)
 
 
+@dataclass(frozen=True, eq=False)
+class GridImage:
+    """An image on a network's grid that is computed where it is looked at.
+
+    Attributes:
+        image_hu: array (X, Y, Z) in HU.
+        shape: of the grid.
+        intensity: how HU become what the network expects.
+    """
+
+    image_hu: np.ndarray
+    shape: tuple[int, int, int]
+    intensity: Intensity
+
+    def planes(self, start: int, stop: int) -> torch.Tensor:
+        """Return the planes start <= z < stop of the grid: float32 tensor (x, y, stop - start)."""
+        import torch
+
+        between = (part[start:stop] for part in planes_between(self.image_hu.shape[2], self.shape[2]))
+        columns, rows = self.shape[:2]
+        planes = torch.empty(stop - start, rows, columns)
+        for plane, lower, upper, share in zip(planes, *between, strict=True):
+            plane[:] = _in_plane(self._plane(lower).lerp_(self._plane(upper), float(share))[None], (rows, columns))[0]
+        return self.intensity(planes.permute(2, 1, 0))
+
+    def _plane(self, z: int) -> torch.Tensor:
+        """Return a copy of a plane of the image, float32 (Y, X)."""
+        import torch
+
+        return torch.from_numpy(self.image_hu[..., z].T.astype(np.float32, order="C"))
+
+
+def planes_between(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return how each of `new_size` planes lies between `size` planes of the same extent.
+
+    Returns:
+        Lower plane, upper plane, and share of the upper one in linear interpolation (float32 in [0, 1)); beyond the
+        outermost centers both are the outermost plane.
+    """
+    place = ((np.arange(new_size) + 0.5) * size / new_size - 0.5).clip(0, size - 1)
+    lower = np.floor(place).astype(np.intp)
+    return lower, np.minimum(lower + 1, size - 1), (place - lower).astype(np.float32)
+
+
+def _in_plane(planes: torch.Tensor, sides: tuple[int, int]) -> torch.Tensor:
+    """Resample planes (C, two sides) bilinearly to other sides."""
+    import torch.nn.functional as F
+
+    if tuple(planes.shape[1:]) == tuple(sides):
+        return planes
+    return F.interpolate(planes[None], size=tuple(sides), mode="bilinear", align_corners=False)[0]
+
+
 def resample(volume: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
     """Resample one volume trilinearly to a shape over the same physical extent.
 
@@ -163,33 +215,59 @@ def resample(volume: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
     Returns:
         Tensor of that shape (the input itself when nothing changes).
     """
-    import torch.nn.functional as F
-
     if tuple(volume.shape) == tuple(shape):
         return volume
-    return F.interpolate(volume[None, None], size=tuple(shape), mode="trilinear", align_corners=False)[0, 0]
+    return GridImage(volume.numpy(), tuple(shape), lambda planes: planes).planes(0, shape[2])
+
+
+def slabs_to_labels(
+    slabs: Iterable[torch.Tensor], grid_shape: tuple[int, int, int], shape: tuple[int, int, int]
+) -> np.ndarray:
+    """Resample class scores trilinearly, as they come, and return the best channel of every voxel.
+
+    No more than two planes of the grid and one plane of the result exist with all their channels.
+
+    Args:
+        slabs: float tensors of shape (C, x, y, any number of planes) that make up the grid from its first plane to its
+            last; logits or probabilities.
+        grid_shape: (x, y, z) of the grid.
+        shape: the grid (X, Y, Z) to return, over the same extent.
+    Returns:
+        uint8 array of shape (X, Y, Z) with channels 0..C - 1; of equally good channels the lower one.
+    """
+    labels = np.zeros(shape, np.uint8, order="F")
+    between = zip(*planes_between(grid_shape[2], shape[2]), strict=True)
+    wanted = next(between, None)
+    held: dict[int, torch.Tensor] = {}
+    done = 0
+    planes = (plane for slab in slabs for plane in _planes_first(slab.float()))
+    for index, plane in enumerate(planes):
+        held = {index - 1: held.get(index - 1), index: plane}
+        while wanted is not None and wanted[1] <= index:
+            lower, upper, share = wanted
+            labels[..., done] = _best_channel(_in_plane(held[lower].lerp(held[upper], float(share)), shape[:2]))
+            done, wanted = done + 1, next(between, None)
+    if wanted is not None:
+        raise ValueError(f"the slabs hold fewer planes than the grid's {grid_shape[2]}")
+    return labels
+
+
+def _planes_first(slab: torch.Tensor) -> torch.Tensor:
+    """Return scores (C, x, y, n) as (n, C, x, y), copied as one transposition of a matrix: four times as fast."""
+    return slab.reshape(-1, slab.shape[3]).t().contiguous().view(-1, *slab.shape[:3])
+
+
+def _best_channel(scores: torch.Tensor) -> torch.Tensor:
+    """Return the best channel of every pixel of a plane (C, X, Y): a third of the time of `argmax`."""
+    import torch
+
+    best, channels = scores[0].clone(), torch.zeros(scores.shape[1:], dtype=torch.uint8)
+    for channel in range(1, len(scores)):
+        channels.masked_fill_(scores[channel] > best, channel)
+        torch.maximum(best, scores[channel], out=best)
+    return channels
 
 
 def scores_to_labels(scores: torch.Tensor, shape: tuple[int, int, int]) -> np.ndarray:
-    """Resample class scores trilinearly and return the best channel of every voxel.
-
-    One channel at a time goes to the full grid and is folded into a running maximum, so the scores of all classes never
-    exist there at once; the result equals resampling all of them and taking the argmax (ties to the lower channel).
-
-    Args:
-        scores: float tensor of shape (C, x, y, z), C >= 1, logits or probabilities.
-        shape: the grid (X, Y, Z) to return.
-    Returns:
-        uint8 array of shape (X, Y, Z) with channels 0..C - 1.
-    """
-    import torch
-
-    if tuple(scores.shape[1:]) == tuple(shape):
-        return scores.argmax(0).to(torch.uint8).numpy()
-    best = resample(scores[0].float(), shape).clone()
-    labels = torch.zeros(best.shape, dtype=torch.uint8)
-    for channel in range(1, len(scores)):
-        candidate = resample(scores[channel].float(), shape)
-        labels[candidate > best] = channel
-        torch.maximum(best, candidate, out=best)
-    return labels.numpy()
+    """Return the best channel of every voxel of a grid (X, Y, Z) from scores (C, x, y, z): see `slabs_to_labels`."""
+    return slabs_to_labels([scores], tuple(scores.shape[1:]), shape)

@@ -6,15 +6,21 @@ Serves the tenth step of the data flow: every submission and every teacher predi
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
 from flare_core.cases.preprocessing import nearest_indices
 from flare_core.inference.network import TrainedNetwork
+from flare_core.inference.planes import Planes
+from flare_core.inference.sliding_window import SlidingWindow
+from flare_core.inference.sparse_window import SparseWindow
+from flare_core.inference.whole_volume import WholeVolume
 
 log = logging.getLogger(__name__)
+
+WindowScheme = SlidingWindow | SparseWindow | WholeVolume
 
 
 def is_constant(image_hu: np.ndarray) -> bool:
@@ -44,34 +50,29 @@ def check_one_grid(members: Sequence[TrainedNetwork], *, one_scheme: bool = True
 
 
 @torch.inference_mode()
-def mean_scores(
-    members: Sequence[TrainedNetwork], grid: torch.Tensor, window: Callable[..., torch.Tensor], average: str
-) -> torch.Tensor:
-    """Return the mean scores of networks on a grid.
+def mean_slabs(
+    members: Sequence[TrainedNetwork], image: Planes, window: WindowScheme, average: str
+) -> Iterator[torch.Tensor]:
+    """Yield the mean scores of networks on a grid, from its first planes to its last.
 
     Args:
-        members: at least one network with the same channels.
-        grid: the image on their grid, float tensor of shape (X, Y, Z).
+        members: at least one network with the same channels; all of them see the same windows, plane by plane.
+        image: the image on their grid.
         window: window scheme.
         average: `logits`, or `probabilities` (after a softmax over the channels).
-    Returns:
-        float32 tensor of shape (C, X, Y, Z) on the CPU.
+    Yields:
+        float32 tensors of shape (C, X, Y, n) on the CPU.
     Raises:
         ValueError: for another word.
     """
-    total = member_scores(members[0], grid, window, average)
-    for member in members[1:]:
-        total += member_scores(member, grid, window, average)
-    return total.div_(len(members))
-
-
-def member_scores(
-    member: TrainedNetwork, grid: torch.Tensor, window: Callable[..., torch.Tensor], average: str
-) -> torch.Tensor:
-    """Return one network's logits or probabilities on a grid (arguments and result as in `mean_scores`)."""
     if average not in ("logits", "probabilities"):
         raise ValueError(f"average is 'logits' or 'probabilities', got {average!r}")
-    return window(member, grid, activation=_softmax if average == "probabilities" else None)
+    activation = _softmax if average == "probabilities" else None
+    for slabs in zip(*(window.slabs(member, image, activation) for member in members), strict=True):
+        total = slabs[0]
+        for slab in slabs[1:]:
+            total += slab
+        yield total.div_(len(members))
 
 
 def resample_labels(labels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:

@@ -23,7 +23,8 @@ import torch
 
 from flare_core.inference.ensemble import check_one_grid, is_constant
 from flare_core.inference.nnunet_preprocessing import NnUNetPreprocessing, NnUNetResampling, nonzero_box
-from flare_core.inference.sliding_window import box_at, padded_to
+from flare_core.inference.planes import Held, Padded
+from flare_core.inference.sliding_window import box_at
 
 if TYPE_CHECKING:
     from flare_core.inference.network import TrainedNetwork
@@ -132,7 +133,8 @@ class NnUNetPredictor:
 
     def _logits(self, network: TrainedNetwork, grid: torch.Tensor) -> torch.Tensor:
         """Return one fold's logits on the grid (float16, (C, X, Y, Z), on the CPU)."""
-        padded, kept = padded_to(grid, self.window)
+        image = Padded(Held(grid), self.window)
+        padded, kept = image.planes(0, image.shape[2]), image.kept
         weights = self.weights()
         total = torch.zeros((network.scheme.channels, *padded.shape), dtype=torch.half)
         covered = torch.zeros(padded.shape, dtype=torch.half)

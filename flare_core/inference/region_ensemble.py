@@ -16,11 +16,12 @@ import numpy as np
 import torch
 
 from flare_core.cases.boxes import Box, bounding_box, rescaled, widened
-from flare_core.cases.labels import BY_NAME, ORGANS
-from flare_core.cases.preprocessing import scores_to_labels
+from flare_core.cases.labels import BY_NAME, ORGANS, LabelScheme
+from flare_core.cases.preprocessing import GridImage, slabs_to_labels
 from flare_core.cases.regions import whole
-from flare_core.inference.ensemble import is_constant, mean_scores, member_scores
+from flare_core.inference.ensemble import is_constant, mean_slabs
 from flare_core.inference.network import TrainedNetwork
+from flare_core.inference.planes import Cropped, SlabStore
 from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.inference.trace import Inference, Networks, Spacing, Step, WindowRecord, window_record
 
@@ -69,11 +70,10 @@ class RegionEnsemble(Inference):
         if not is_constant(image_hu):
             region = self.region(image_hu, spacing_mm, networks)
             members = networks[self.members]
-            grid = members[0].preprocessing.image_to_grid(image_hu[region], spacing_mm)
-            scores = self._average(grid, members)
-            for channel, factor in self.favored:
-                scores[channel] *= factor
-            labels[region] = members[0].scheme.to_targets(scores_to_labels(scores, labels[region].shape))
+            grid = members[0].preprocessing.on_grid(image_hu[region], spacing_mm)
+            slabs = map(self._favor, self._average(grid, members))
+            channels = slabs_to_labels(slabs, grid.shape, labels[region].shape)
+            labels[region] = members[0].scheme.to_targets(channels)
         yield Step("networks", labels, spacing_mm)
         for rule in self.postprocessing:
             labels = rule(labels, spacing_mm)
@@ -100,39 +100,48 @@ class RegionEnsemble(Inference):
         if not self.localizer:
             return whole(image_hu.shape)
         (network,) = networks[self.localizer]
-        grid = network.preprocessing.image_to_grid(image_hu, spacing_mm)
-        mask = scores_to_labels(self.localizer_window(network, grid), tuple(grid.shape)) > 0
+        grid = network.preprocessing.on_grid(image_hu, spacing_mm)
+        mask = slabs_to_labels(self.localizer_window.slabs(network, grid), grid.shape, grid.shape) > 0
         box = bounding_box(mask)
         if box is None:
             log.warning("the localizer found no abdomen: predicting on the whole volume")
             return whole(image_hu.shape)
         return self._grown(rescaled(box, grid.shape, image_hu.shape), image_hu.shape, spacing_mm, self.region_axes)
 
-    def _average(self, grid: torch.Tensor, members: Sequence[TrainedNetwork]) -> torch.Tensor:
-        """Return the mean scores of all members on their grid (C, X, Y, Z); what is cropped away is background."""
+    @torch.inference_mode()
+    def _average(self, grid: GridImage, members: Sequence[TrainedNetwork]) -> Iterator[torch.Tensor]:
+        """Yield the mean scores of all members (C, X, Y, n) up the grid; what is cropped away is background."""
         if not self.first_model_crop or len(members) == 1:
-            return mean_scores(members, grid, self.window, self.average)
-        total = member_scores(members[0], grid, self.window, self.average)
-        kept = self._first_model_range(members[0], total)
-        for member in members[1:]:
-            total[..., kept] += member_scores(member, grid[..., kept], self.window, self.average)
-        total /= len(members)
-        for outside in (slice(0, kept.start), slice(kept.stop, grid.shape[2])):
-            total[..., outside] = 0
-            total[0, ..., outside] = 1
-        return total
+            yield from mean_slabs(members, grid, self.window, self.average)
+            return
+        with SlabStore() as first:
+            seen = Extent(members[0].scheme)
+            for slab in mean_slabs(members[:1], grid, self.window, self.average):
+                seen.add(slab)
+                first.append(slab)
+            kept = self._first_model_range(seen, grid.shape, members[0].preprocessing.spacing_mm)
+            yield from _background(slab.shape[:3], kept.start)
+            at = kept.start
+            for mean in mean_slabs(members[1:], Cropped(grid, kept), self.window, self.average):
+                stop = at + mean.shape[3]
+                yield mean.mul_(len(members) - 1).add_(first.planes(at, stop)).div_(len(members))
+                at = stop
+            yield from _background(slab.shape[:3], grid.shape[2] - kept.stop)
 
-    def _first_model_range(self, member: TrainedNetwork, scores: torch.Tensor) -> slice:
-        """Return the slices around the first model's organs, or all of them if a tumor lies outside."""
-        labels = member.scheme.to_targets(scores.argmax(0).numpy())
-        full = slice(0, labels.shape[2])
-        organs = bounding_box(np.isin(labels, ORGAN_IDS))
-        if organs is None:
+    def _first_model_range(self, seen: Extent, shape: tuple[int, int, int], spacing_mm: tuple[float, ...]) -> slice:
+        """Return the planes around the first model's organs, or all of them if it saw a tumor outside."""
+        full = slice(0, shape[2])
+        if seen.organs is None:
             return full
-        kept = self._grown(organs, labels.shape, member.preprocessing.spacing_mm, (2,))[2]
-        tumor = np.flatnonzero((labels == BY_NAME["tumor"].id).any((0, 1)))
-        is_outside = tumor.size and (tumor[0] < kept.start or tumor[-1] >= kept.stop)
+        kept = self._grown((full, full, slice(*seen.organs)), shape, spacing_mm, (2,))[2]
+        is_outside = seen.tumor is not None and (seen.tumor[0] < kept.start or seen.tumor[1] > kept.stop)
         return full if is_outside else kept
+
+    def _favor(self, scores: torch.Tensor) -> torch.Tensor:
+        """Multiply the favored channels of scores by their factors, in place."""
+        for channel, factor in self.favored:
+            scores[channel] *= factor
+        return scores
 
     def _grown(
         self,
@@ -144,3 +153,37 @@ class RegionEnsemble(Inference):
         """Return the box widened by the margin along `axes` within the volume; other axes are not cropped."""
         grown = widened(box, (self.margin_mm,) * 3, spacing_mm, shape)
         return tuple(grown[axis] if axis in axes else slice(0, shape[axis]) for axis in range(3))
+
+
+class Extent:
+    """Between which planes a network sees organs and tumors, as its scores come.
+
+    Attributes:
+        organs, tumor: first plane and the one behind the last; None if none was seen.
+    """
+
+    def __init__(self, scheme: LabelScheme) -> None:
+        self.organs: tuple[int, int] | None = None
+        self.tumor: tuple[int, int] | None = None
+        self._scheme, self._planes = scheme, 0
+
+    def add(self, scores: torch.Tensor) -> None:
+        """Look at the next planes (C, X, Y, n)."""
+        labels = self._scheme.to_targets(scores.argmax(0).numpy())
+        self.organs = self._widened(self.organs, np.isin(labels, ORGAN_IDS))
+        self.tumor = self._widened(self.tumor, labels == BY_NAME["tumor"].id)
+        self._planes += labels.shape[2]
+
+    def _widened(self, extent: tuple[int, int] | None, mask: np.ndarray) -> tuple[int, int] | None:
+        planes = np.flatnonzero(mask.any((0, 1))) + self._planes
+        if not planes.size:
+            return extent
+        return int(planes[0]) if extent is None else extent[0], int(planes[-1]) + 1
+
+
+def _background(plane: Sequence[int], count: int) -> Iterator[torch.Tensor]:
+    """Yield `count` planes of scores (C, X, Y) in which the first channel wins."""
+    scores = torch.zeros(*plane, 1)
+    scores[0] = 1
+    for _ in range(count):
+        yield scores

@@ -16,13 +16,10 @@ import numpy as np
 import torch
 
 from flare_core.cases.boxes import Box
-from flare_core.cases.preprocessing import scores_to_labels
+from flare_core.cases.preprocessing import slabs_to_labels
 from flare_core.cases.regions import BodyBox, whole
-from flare_core.inference.ensemble import check_one_grid, is_constant, mean_scores, resample_labels
-from flare_core.inference.sliding_window import SlidingWindow
-from flare_core.inference.sparse_window import SparseWindow
+from flare_core.inference.ensemble import WindowScheme, check_one_grid, is_constant, mean_slabs, resample_labels
 from flare_core.inference.trace import Inference, Networks, Spacing, Step, WindowRecord, window_record
-from flare_core.inference.whole_volume import WholeVolume
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class SlidingEnsemble(Inference):
     """
 
     members: tuple[str, ...]
-    window: SlidingWindow | SparseWindow | WholeVolume
+    window: WindowScheme
     average: str = "logits"
     region: BodyBox | None = None
     resampled: str = "scores"
@@ -59,9 +56,9 @@ class SlidingEnsemble(Inference):
         labels = np.zeros(image_hu.shape, np.uint8)
         if not is_constant(image_hu):
             box = self._box(image_hu, spacing_mm)
-            grid = members[0].preprocessing.image_to_grid(image_hu[box], spacing_mm)
-            scores = mean_scores(members, grid, self.window, self.average)
-            labels[box] = members[0].scheme.to_targets(self._channels(scores, labels[box].shape))
+            grid = members[0].preprocessing.on_grid(image_hu[box], spacing_mm)
+            slabs = mean_slabs(members, grid, self.window, self.average)
+            labels[box] = members[0].scheme.to_targets(self._channels(slabs, grid.shape, labels[box].shape))
         yield Step("networks", labels, spacing_mm)
         for rule in self.postprocessing:
             labels = rule(labels, spacing_mm)
@@ -81,10 +78,12 @@ class SlidingEnsemble(Inference):
         """Return the part of the image that is looked at."""
         return self.region(image_hu, None, spacing_mm) if self.region else whole(image_hu.shape)
 
-    def _channels(self, scores: torch.Tensor, shape: tuple[int, int, int]) -> np.ndarray:
+    def _channels(
+        self, slabs: Iterator[torch.Tensor], grid_shape: tuple[int, int, int], shape: tuple[int, int, int]
+    ) -> np.ndarray:
         """Return the best channel of every voxel on the image's grid."""
         if self.resampled not in ("scores", "labels"):
             raise ValueError(f"resampled is 'scores' or 'labels', got {self.resampled!r}")
         if self.resampled == "scores":
-            return scores_to_labels(scores, shape)
-        return resample_labels(scores_to_labels(scores, tuple(scores.shape[1:])), shape)
+            return slabs_to_labels(slabs, grid_shape, shape)
+        return resample_labels(slabs_to_labels(slabs, grid_shape, grid_shape), shape)

@@ -2,7 +2,8 @@
 
 Ninth step of the data flow. Windows of the training size are laid over the volume, evenly spread so that the last one
 ends at its border; each window's class scores are weighted and added up on the CPU, so that the device only ever holds
-one batch of windows.
+one batch of windows. Windows go up the body layer by layer (a layer: all windows at one z), and planes that no later
+window reaches leave at once: memory does not grow with the length of the body.
 
 References:
     nvauto, section 2.5 (windows without overlap, one at a time on the GPU, results on the CPU).
@@ -10,13 +11,16 @@ References:
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
+
+from flare_core.inference.planes import Corner, Held, Padded, Planes
+
+Activation = Callable[[torch.Tensor], torch.Tensor] | None
+Network = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -58,19 +62,19 @@ class SlidingWindow:
     weighting: str = "constant"
     batch: int = 1
 
-    def corners(self, shape: tuple[int, int, int]) -> list[tuple[int, int, int]]:
-        """Return the lowest corner of every window over a volume at least as large as one window.
+    def layers(self, shape: Sequence[int]) -> list[list[Corner]]:
+        """Return the lowest corners of the windows over a volume at least as large as one window, layer by layer.
 
         Along each axis the windows are as few as the overlap allows and evenly spread from border to border.
         """
-        axes = [evenly_spread(size, side, self.overlap) for size, side in zip(shape, self.window, strict=True)]
-        return list(itertools.product(*axes))
+        xs, ys, zs = (evenly_spread(size, side, self.overlap) for size, side in zip(shape, self.window, strict=True))
+        return [[(x, y, z) for x in xs for y in ys] for z in zs]
 
-    def visits(self, network: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor) -> Visits:
-        """Return the windows that are run over a volume (arguments as in the call; the network is not asked)."""
-        padded, kept = padded_to(image, self.window)
-        corners = self.corners(tuple(padded.shape))
-        return Visits(self.window, in_volume(corners, kept), len(corners), len(corners))
+    def visits(self, network: Network, image: Planes) -> Visits:
+        """Return the windows that are run over a volume (arguments as in `slabs`; the network is not asked)."""
+        padded = Padded(image, self.window)
+        corners = tuple(padded.in_image(corner) for layer in self.layers(padded.shape) for corner in layer)
+        return Visits(self.window, corners, len(corners), len(corners))
 
     def weights(self) -> torch.Tensor:
         """Return the weight of each voxel of a window, shape `window`, all > 0."""
@@ -85,54 +89,83 @@ class SlidingWindow:
         product = profiles[0][:, None, None] * profiles[1][:, None] * profiles[2]
         return product.clamp_(min=1e-3 * float(product.max()))
 
-    @torch.inference_mode()
-    def __call__(
-        self,
-        network: Callable[[torch.Tensor], torch.Tensor],
-        image: torch.Tensor,
-        *,
-        activation: Callable[[torch.Tensor], torch.Tensor] | None = None,
-    ) -> torch.Tensor:
-        """Return the averaged class scores of a volume.
+    def slabs(self, network: Network, image: Planes, activation: Activation = None) -> Iterator[torch.Tensor]:
+        """Yield the averaged class scores of a volume from its first planes to its last.
 
         Args:
             network: (B, 1, *window) to (B, C, *window) on whatever device it likes.
-            image: float tensor of shape (X, Y, Z); where it is smaller than a window it is padded with zeros on both
-                sides and the scores are cropped back.
+            image: the volume; where it is smaller than a window, zeros surround it, and the scores are cropped back.
             activation: applied to each window's scores before averaging, e.g. a softmax; None averages logits.
-        Returns:
-            float32 tensor of shape (C, X, Y, Z) on the CPU.
+        Yields:
+            float32 tensors of shape (C, X, Y, n) on the CPU, one a layer of windows.
         """
-        padded, kept = padded_to(image, self.window)
-        corners = self.corners(tuple(padded.shape))
-        sums = None
-        for start in range(0, len(corners), self.batch):
-            group = corners[start : start + self.batch]
-            scores = run_windows(network, padded, group, self.window, activation)
-            if sums is None:
-                sums = ScoreSums(scores.shape[1], tuple(padded.shape), self.weights())
-            sums.add(group, scores)
-        return sums.means()[(slice(None), *kept)]
+        padded = Padded(image, self.window)
+        sums = RollingSums(padded, self.weights())
+        for layer in self.layers(padded.shape):
+            yield from sums.planes_below(layer[0][2])
+            for first in range(0, len(layer), self.batch):
+                group = layer[first : first + self.batch]
+                sums.add(group, sums.run(network, group, activation))
+        yield from sums.planes_below(padded.shape[2])
+
+    def __call__(self, network: Network, image: torch.Tensor, activation: Activation = None) -> torch.Tensor:
+        """Return the scores of a whole volume (X, Y, Z) in one tensor (C, X, Y, Z); arguments as in `slabs`."""
+        return torch.cat(list(self.slabs(network, Held(image), activation)), dim=3)
 
 
-class ScoreSums:
-    """Weighted sums of window scores over a volume, on the CPU."""
+class RollingSums:
+    """Weighted sums of window scores, on the CPU, over the planes that windows still reach.
 
-    def __init__(self, channels: int, shape: tuple[int, int, int], weights: torch.Tensor) -> None:
-        self.weights = weights
-        self._total = torch.zeros(channels, *shape)
-        self._covered = torch.zeros(shape)
+    Layers of windows come in the order of their z, and `planes_below(z)` comes before the layer at z.
+    """
 
-    def add(self, corners: Sequence[tuple[int, int, int]], scores: torch.Tensor) -> None:
-        """Add the scores (B, C, *window) of the windows at `corners`."""
-        for corner, score in zip(corners, scores, strict=True):
-            box = box_at(corner, tuple(self.weights.shape))
+    def __init__(self, image: Padded, weights: torch.Tensor) -> None:
+        self.image, self.weights, self.window = image, weights, tuple(weights.shape)
+        self._start = 0  # the first plane that has not left yet; the sums begin here
+        self._covered = torch.zeros(*image.shape[:2], self.window[2])
+        self._total: torch.Tensor | None = None
+        self._layer: torch.Tensor | None = None
+
+    @torch.inference_mode()
+    def run(self, network: Network, corners: Sequence[Corner], activation: Activation) -> torch.Tensor:
+        """Return a network's float32 scores (B, C, *window), on the CPU, for the windows at B corners of this layer."""
+        if self._layer is None:
+            self._layer = self.image.planes(self._start, self._start + self.window[2])
+        windows = [self._layer[box_at((x, y, 0), self.window)] for x, y, _ in corners]
+        scores = network(torch.stack(windows)[:, None]).float()
+        return (scores if activation is None else activation(scores)).cpu()
+
+    @torch.inference_mode()
+    def add(self, corners: Sequence[Corner], scores: torch.Tensor) -> None:
+        """Add the scores (B, C, *window) of the windows at `corners` of this layer."""
+        if self._total is None:
+            self._total = torch.zeros(scores.shape[1], *self._covered.shape)
+        for (x, y, _), score in zip(corners, scores, strict=True):
+            box = box_at((x, y, 0), self.window)
             self._total[(slice(None), *box)] += score * self.weights
             self._covered[box] += self.weights
 
-    def means(self) -> torch.Tensor:
-        """Return the weighted means (C, X, Y, Z), 0 in every channel where no window was; call it once, at the end."""
-        return self._total.div_(self._covered.clamp_(min=1e-7))
+    @torch.inference_mode()
+    def planes_below(self, z: int, channels: int | None = None) -> Iterator[torch.Tensor]:
+        """Yield the weighted means (C, X, Y, n) of the planes below z that have not left yet, cropped to the image.
+
+        They are 0 in every channel where no window was (`channels` of them, if there has been no window at all).
+        """
+        count, first = z - self._start, self._start
+        if count == 0:
+            return
+        if self._total is None:
+            self._total = torch.zeros(channels, *self._covered.shape)
+        means = self._total[..., :count] / self._covered[..., :count].clamp(min=1e-7)
+        for sums in (self._total, self._covered):
+            left = sums.shape[-1] - count
+            sums[..., :left] = sums[..., count:].clone()
+            sums[..., left:] = 0
+        self._start, self._layer = z, None
+        x, y, kept = self.image.kept
+        means = means[:, x, y, max(kept.start - first, 0) : max(kept.stop - first, 0)]
+        if means.shape[3]:
+            yield means
 
 
 def evenly_spread(size: int, window: int, overlap: float) -> list[int]:
@@ -145,40 +178,6 @@ def evenly_spread(size: int, window: int, overlap: float) -> list[int]:
     return [round(i * (size - window) / (count - 1)) for i in range(count)] if count > 1 else [0]
 
 
-def padded_to(image: torch.Tensor, shape: Sequence[int]) -> tuple[torch.Tensor, tuple[slice, ...]]:
-    """Pad a volume with zeros on both sides to at least a shape.
-
-    Args:
-        image: tensor of shape (X, Y, Z).
-        shape: smallest sides.
-    Returns:
-        The padded volume (the input itself where it is large enough) and the slices where the input lies in it.
-    """
-    short = [max(0, side - size) for size, side in zip(image.shape, shape, strict=True)]
-    before = [s // 2 for s in short]
-    kept = tuple(slice(b, b + size) for b, size in zip(before, image.shape, strict=True))
-    if not any(short):
-        return image, kept
-    return F.pad(image, [v for s, b in reversed(list(zip(short, before, strict=True))) for v in (b, s - b)]), kept
-
-
-def in_volume(corners: Sequence[tuple[int, int, int]], kept: Sequence[slice]) -> tuple[tuple[int, int, int], ...]:
-    """Return corners on a padded volume as voxels of the volume itself, which lies at `kept` (see `padded_to`)."""
-    return tuple(tuple(c - k.start for c, k in zip(corner, kept, strict=True)) for corner in corners)
-
-
-def run_windows(
-    network: Callable[[torch.Tensor], torch.Tensor],
-    image: torch.Tensor,
-    corners: Sequence[tuple[int, int, int]],
-    window: tuple[int, int, int],
-    activation: Callable[[torch.Tensor], torch.Tensor] | None,
-) -> torch.Tensor:
-    """Return a network's float32 scores (B, C, *window), on the CPU, for the windows at B corners of a volume."""
-    scores = network(torch.stack([image[box_at(corner, window)] for corner in corners])[:, None]).float()
-    return (scores if activation is None else activation(scores)).cpu()
-
-
-def box_at(corner: tuple[int, int, int], window: tuple[int, int, int]) -> tuple[slice, ...]:
+def box_at(corner: Corner, window: tuple[int, int, int]) -> tuple[slice, ...]:
     """Return the slices of a window."""
     return tuple(slice(c, c + w) for c, w in zip(corner, window, strict=True))

@@ -2,7 +2,7 @@
 
 Ninth step of the data flow, the FLARE22 winner's efficient sliding window. Along z the windows overlap as usual. In x
 and y there are three positions each, around the middle of the volume. In every slab the central window is run first,
-and what it holds decides on the other eight; read `SparseWindow.visit` from top to bottom.
+and what it holds decides on the other eight; read `SparseWindow._visit` from top to bottom.
 
 References:
     Huang et al. 2022, Revisiting nnU-Net for iterative pseudo labeling and efficient sliding window inference;
@@ -12,27 +12,16 @@ References:
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
 from flare_core.cases.labels import LabelScheme
 from flare_core.inference.network import TrainedNetwork
-from flare_core.inference.sliding_window import (
-    ScoreSums,
-    SlidingWindow,
-    Visits,
-    evenly_spread,
-    in_volume,
-    padded_to,
-    run_windows,
-)
-
-log = logging.getLogger(__name__)
-
-Corner = tuple[int, int, int]
+from flare_core.inference.planes import Corner, Held, Padded, Planes
+from flare_core.inference.sliding_window import Activation, RollingSums, SlidingWindow, Visits, evenly_spread
 
 
 @dataclass(frozen=True)
@@ -83,52 +72,47 @@ class SparseWindow:
         in_plane = [_around_middle(size, side) for size, side in zip(shape[:2], self.window[:2], strict=True)]
         return *in_plane, evenly_spread(shape[2], self.window[2], self.overlap)
 
-    def __call__(
-        self,
-        network: TrainedNetwork,
-        image: torch.Tensor,
-        *,
-        activation: Callable[[torch.Tensor], torch.Tensor] | None = None,
-    ) -> torch.Tensor:
-        """Return the averaged class scores of a volume (arguments and result as in `visit`)."""
-        return self.visit(network, image, activation=activation)[0]
+    def slabs(self, network: TrainedNetwork, image: Planes, activation: Activation = None) -> Iterator[torch.Tensor]:
+        """Yield the averaged class scores of a volume from its first planes to its last, as `SlidingWindow.slabs`.
 
-    def visits(self, network: TrainedNetwork, image: torch.Tensor) -> Visits:
-        """Return the windows that are run over a volume; which ones the network decides, so it is run."""
-        return self.visit(network, image)[1]
-
-    @torch.inference_mode()
-    def visit(
-        self,
-        network: TrainedNetwork,
-        image: torch.Tensor,
-        *,
-        activation: Callable[[torch.Tensor], torch.Tensor] | None = None,
-    ) -> tuple[torch.Tensor, Visits]:
-        """Return the averaged class scores of a volume and the windows that they come from.
+        Where no window was, all channels are 0, so that background (the first) wins.
 
         Args:
             network: (B, 1, *window) to (B, C, *window); its `scheme` says which channels are tubes.
-            image: float tensor of shape (X, Y, Z); where it is smaller than a window it is padded with zeros on both
-                sides and the scores are cropped back.
-            activation: applied to each window's scores before averaging, e.g. a softmax; None averages logits.
-        Returns:
-            A float32 tensor of shape (C, X, Y, Z) on the CPU; where no window was, all channels are 0, so that
-            background (the first) wins. And the record of the windows.
+            image, activation: as there.
         """
-        padded, kept = padded_to(image, self.window)
-        shape = tuple(padded.shape)
-        xs, ys, zs = self.positions(shape)
-        dense = SlidingWindow(self.window, self.overlap, self.weighting)
-        sums = ScoreSums(network.scheme.channels, shape, dense.weights())
+        return self._visit(network, image, activation, [])
+
+    def __call__(self, network: TrainedNetwork, image: torch.Tensor, activation: Activation = None) -> torch.Tensor:
+        """Return the scores of a whole volume (X, Y, Z) in one tensor (C, X, Y, Z); arguments as in `slabs`."""
+        return torch.cat(list(self.slabs(network, Held(image), activation)), dim=3)
+
+    def visits(self, network: TrainedNetwork, image: Planes) -> Visits:
+        """Return the windows that are run over a volume; which ones the network decides, so it is run."""
         visited: list[Corner] = []
+        for _ in self._visit(network, image, None, visited):
+            pass
+        padded = Padded(image, self.window)
+        scheme = math.prod(map(len, self.positions(padded.shape)))
+        dense = SlidingWindow(self.window, self.overlap).visits(network, image)
+        return Visits(self.window, tuple(map(padded.in_image, visited)), scheme, dense.count)
+
+    def _visit(
+        self, network: TrainedNetwork, image: Planes, activation: Activation, visited: list[Corner]
+    ) -> Iterator[torch.Tensor]:
+        """Yield the scores as `slabs` does, and note the corner of every window that is run, on the padded volume."""
+        padded = Padded(image, self.window)
+        xs, ys, zs = self.positions(padded.shape)
+        sums = RollingSums(padded, SlidingWindow(self.window, weighting=self.weighting).weights())
+        channels = network.scheme.channels
         is_empty = False
         for z in zs:
+            yield from sums.planes_below(z, channels)
             if is_empty:  # the slab before was
                 is_empty = False
                 continue
             center = (xs[len(xs) // 2], ys[len(ys) // 2], z)
-            scores = run_windows(network, padded, [center], self.window, activation)
+            scores = sums.run(network, [center], activation)
             visited.append(center)
             labels = scores[0].argmax(0)
             is_empty = int((labels > 0).sum()) < self.empty_voxels
@@ -138,12 +122,9 @@ class SparseWindow:
             others = self._others(labels, network.scheme, [(x, y, z) for y in ys for x in xs], center)
             for start in range(0, len(others), self.batch):
                 group = others[start : start + self.batch]
-                sums.add(group, run_windows(network, padded, group, self.window, activation))
+                sums.add(group, sums.run(network, group, activation))
             visited += others
-        scheme = len(xs) * len(ys) * len(zs)
-        visits = Visits(self.window, in_volume(visited, kept), scheme, len(dense.corners(shape)))
-        log.debug("%d windows (all of the scheme %d, dense %d)", visits.count, visits.scheme, visits.dense)
-        return sums.means()[(slice(None), *kept)], visits
+        yield from sums.planes_below(padded.shape[2], channels)
 
     def _is_half_empty(self, labels: torch.Tensor) -> bool:
         """Say whether the front part of a window holds too little."""

@@ -130,10 +130,9 @@ def window_record(
         spacing_mm: voxel edge lengths of the image.
     """
     part = image_hu[box]
-    grid = network.preprocessing.image_to_grid(part, spacing_mm)
-    shape = tuple(grid.shape)
-    grid_mm = grid_spacing_mm(part.shape, spacing_mm, shape)
-    return WindowRecord(tuple(stages), box, grid_mm, shape, window.visits(network, grid))
+    grid = network.preprocessing.on_grid(part, spacing_mm)
+    grid_mm = grid_spacing_mm(part.shape, spacing_mm, grid.shape)
+    return WindowRecord(tuple(stages), box, grid_mm, grid.shape, window.visits(network, grid))
 
 
 def grid_spacing_mm(

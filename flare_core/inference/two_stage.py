@@ -19,8 +19,9 @@ import torch
 
 from flare_core.cases.boxes import Box, bounding_box, rescaled, widened
 from flare_core.cases.regions import BodyBox, whole
-from flare_core.inference.ensemble import check_one_grid, is_constant, mean_scores, resample_labels
+from flare_core.inference.ensemble import check_one_grid, is_constant, mean_slabs, resample_labels
 from flare_core.inference.network import TrainedNetwork
+from flare_core.inference.planes import Held
 from flare_core.inference.trace import Inference, Networks, Spacing, Step, WindowRecord, grid_spacing_mm, window_record
 from flare_core.inference.whole_volume import WholeVolume
 
@@ -102,5 +103,5 @@ class TwoStage(Inference):
 
 def _targets(members: Sequence[TrainedNetwork], grid: torch.Tensor) -> np.ndarray:
     """Return the target ids on a grid that one forward pass a network covers."""
-    scores = mean_scores(members, grid, WholeVolume(), "logits")
+    (scores,) = mean_slabs(members, Held(grid), WholeVolume(), "logits")
     return members[0].scheme.to_targets(scores.argmax(0).numpy())

@@ -9,50 +9,43 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
 from flare_core.inference.network import TrainedNetwork
-from flare_core.inference.sliding_window import Visits, in_volume, padded_to, run_windows
+from flare_core.inference.planes import Held, Planes
+from flare_core.inference.sliding_window import Activation, SlidingWindow, Visits
 
 
 @dataclass(frozen=True)
 class WholeVolume:
     """A window scheme with one window: the grid itself, so memory grows with it."""
 
-    @torch.inference_mode()
-    def __call__(
-        self,
-        network: TrainedNetwork,
-        image: torch.Tensor,
-        *,
-        activation: Callable[[torch.Tensor], torch.Tensor] | None = None,
-    ) -> torch.Tensor:
-        """Return the class scores of a volume.
+    def slabs(self, network: TrainedNetwork, image: Planes, activation: Activation = None) -> Iterator[torch.Tensor]:
+        """Yield the class scores of a volume, all at once.
 
         Args:
             network: its `architecture.stride` (an integer, or one an axis) must divide the sides; where it does not,
-                the image is padded with zeros on both sides and the scores are cropped back.
-            image: float tensor of shape (X, Y, Z).
+                zeros surround the image and the scores are cropped back.
+            image: the volume (X, Y, Z).
             activation: applied to the scores, e.g. a softmax; None returns logits.
-        Returns:
-            float32 tensor of shape (C, X, Y, Z) on the CPU.
+        Yields:
+            One float32 tensor of shape (C, X, Y, Z) on the CPU.
         """
-        shape = _padded_shape(network, image)
-        padded, kept = padded_to(image, shape)
-        return run_windows(network, padded, [(0, 0, 0)], shape, activation)[0][(slice(None), *kept)]
+        return self._window(network, image).slabs(network, image, activation)
 
-    def visits(self, network: TrainedNetwork, image: torch.Tensor) -> Visits:
-        """Return the one window that is run over a volume (arguments as in the call)."""
-        shape = _padded_shape(network, image)
-        _, kept = padded_to(image, shape)
-        return Visits(shape, in_volume([(0, 0, 0)], kept), scheme=1, dense=1)
+    def __call__(self, network: TrainedNetwork, image: torch.Tensor, activation: Activation = None) -> torch.Tensor:
+        """Return the scores of a volume (X, Y, Z) as a tensor (C, X, Y, Z); arguments as in `slabs`."""
+        return self._window(network, Held(image))(network, image, activation)
 
+    def visits(self, network: TrainedNetwork, image: Planes) -> Visits:
+        """Return the one window that is run over a volume (arguments as in `slabs`)."""
+        return self._window(network, image).visits(network, image)
 
-def _padded_shape(network: TrainedNetwork, image: torch.Tensor) -> tuple[int, int, int]:
-    """Return the smallest shape that holds a volume and whose sides the network can halve."""
-    stride = network.architecture.stride
-    strides = (stride,) * 3 if isinstance(stride, int) else stride
-    return tuple(math.ceil(size / s) * s for size, s in zip(image.shape, strides, strict=True))
+    def _window(self, network: TrainedNetwork, image: Planes) -> SlidingWindow:
+        """Return the smallest window that holds the volume and whose sides the network can halve."""
+        stride = network.architecture.stride
+        strides = (stride,) * 3 if isinstance(stride, int) else stride
+        return SlidingWindow(tuple(math.ceil(size / s) * s for size, s in zip(image.shape, strides, strict=True)))

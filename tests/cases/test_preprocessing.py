@@ -15,6 +15,7 @@ from flare_core.cases.preprocessing import (
     nearest_indices,
     resample,
     scores_to_labels,
+    slabs_to_labels,
 )
 
 PLAIN = Preprocessing((4, 4, 4), IntensityWindow(-250, 250))
@@ -47,7 +48,8 @@ def test_a_fixed_grid_has_the_same_voxels_for_every_volume():
     for shape, spacing in (((8, 7, 3), (1, 1, 5)), ((1, 1, 1), (0.5, 0.5, 0.5)), ((4, 5, 6), (2, 2, 2))):
         labels = np.full(shape, 3, np.uint8)
         assert fixed.grid_shape(shape, spacing) == (4, 5, 6)
-        assert fixed.image_to_grid(np.full(shape, 5, np.float32), spacing).tolist() == np.full((4, 5, 6), 0.5).tolist()
+        grid = fixed.image_to_grid(np.full(shape, 5, np.float32), spacing).numpy()
+        assert grid.shape == (4, 5, 6) and np.allclose(grid, 0.5)
         assert fixed.labels_to_grid(labels, spacing).tolist() == np.full((4, 5, 6), 3).tolist()
 
 
@@ -98,6 +100,26 @@ def test_streamed_reduction_equals_resampling_everything_at_once(shape, grid, ch
     streamed = scores_to_labels(scores, shape)
     assert streamed.shape == shape and streamed.dtype == np.uint8
     assert np.array_equal(streamed, whole)
+    slabs = torch.split(scores, 1 + seed % 4, dim=3)
+    assert np.array_equal(slabs_to_labels(slabs, grid, shape), whole)
+
+
+def test_the_resampling_is_torchs_trilinear_one():
+    volume = torch.randn(9, 8, 7, generator=torch.Generator().manual_seed(0))
+    for shape in ((5, 11, 7), (9, 8, 20), (3, 3, 2)):
+        expected = torch.nn.functional.interpolate(volume[None, None], size=shape, mode="trilinear")[0, 0]
+        assert torch.allclose(resample(volume, shape), expected, atol=1e-5)
+
+
+def test_planes_of_the_grid_are_those_of_the_whole():
+    image = np.random.default_rng(0).normal(0, 200, (7, 6, 9)).astype(np.float32)
+    grid = PLAIN.on_grid(image, (3.0, 5.0, 6.0))
+    assert torch.equal(grid.planes(2, 5), PLAIN.image_to_grid(image, (3.0, 5.0, 6.0))[..., 2:5])
+
+
+def test_slabs_that_end_too_early_are_an_error():
+    with pytest.raises(ValueError, match="fewer planes than the grid's 4"):
+        slabs_to_labels([torch.zeros(2, 3, 3, 3)], (3, 3, 4), (6, 6, 6))
 
 
 @settings(max_examples=20, deadline=None)

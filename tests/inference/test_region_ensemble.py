@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from fake_networks import SPACING, Constant, fake_network
 
 from flare_core.cases.labels import ABDOMEN, BY_NAME, MERGED_PAIRS
@@ -107,3 +108,17 @@ def test_a_favored_channel_wins_where_its_mean_score_is_close():
     assert not replace(plain, favored=((tumor, 1.6),))(_image(), SPACING, networks).any()
     favored = replace(plain, favored=((tumor, 1.7),))  # exp(0.5) = 1.65
     assert (favored(_image(), SPACING, networks) == BY_NAME["tumor"].id).all()
+
+
+def test_the_mean_over_members_equals_the_one_over_whole_volumes():
+    scheme = replace(SCHEME, localizer="", margin_mm=8, window=SlidingWindow((4, 4, 4), 0.5, "gaussian"))
+    rng = np.random.default_rng(0)
+    constants = [fake_network(MERGED_PAIRS, Constant(list(rng.normal(size=MERGED_PAIRS.channels)))) for _ in range(2)]
+    members = [fake_network(MERGED_PAIRS), *constants]
+    image = _image()
+    grid = members[0].preprocessing.on_grid(image, SPACING)
+    streamed = torch.cat(list(scheme._average(grid, members)), dim=3)
+    whole = members[0].preprocessing.image_to_grid(image, SPACING)
+    expected = sum(scheme.window(member, whole).softmax(0) for member in members) / 3
+    assert torch.allclose(streamed[..., 4:12], expected[..., 4:12], atol=1e-6), "liver at 6 to 10, 2 voxels around it"
+    assert (streamed[0, ..., :4] == 1).all() and (streamed[1:, ..., :4] == 0).all()

@@ -13,15 +13,19 @@ def _two_channels(windows):
     return torch.cat([windows, -windows], 1)
 
 
+def _corners(scheme, shape):
+    return [corner for layer in scheme.layers(shape) for corner in layer]
+
+
 def test_windows_without_overlap_are_as_few_as_possible_and_end_at_the_border():
-    corners = SlidingWindow((4, 4, 4)).corners((4, 10, 8))
+    corners = _corners(SlidingWindow((4, 4, 4)), (4, 10, 8))
     assert sorted({c[0] for c in corners}) == [0]
     assert sorted({c[1] for c in corners}) == [0, 3, 6]  # three windows of 4 over 10 voxels, evenly spread
     assert sorted({c[2] for c in corners}) == [0, 4]
 
 
 def test_half_overlap_takes_steps_of_half_a_window():
-    assert sorted({c[0] for c in SlidingWindow((4, 4, 4), 0.5).corners((10, 4, 4))}) == [0, 2, 4, 6]
+    assert sorted({c[0] for c in _corners(SlidingWindow((4, 4, 4), 0.5), (10, 4, 4))}) == [0, 2, 4, 6]
 
 
 @settings(max_examples=25, deadline=None)

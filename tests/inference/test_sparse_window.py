@@ -7,6 +7,7 @@ import torch
 from fake_networks import Constant, Sees, fake_network
 
 from flare_core.cases.labels import BY_NAME, SEPARATE, LabelScheme
+from flare_core.inference.planes import Held
 from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.inference.sparse_window import SparseWindow
 from flare_core.inference.submission import PARTS
@@ -25,6 +26,11 @@ def _image(size_z=4):
     return torch.zeros(24, 24, size_z)
 
 
+def _visit(scheme, network, image):
+    """The scores of a volume, and the windows that they come from."""
+    return scheme(network, image), scheme.visits(network, Held(image))
+
+
 def _paint(image, box, target):
     image[box] = target / 20
 
@@ -37,7 +43,7 @@ def test_the_window_counts_of_the_published_code(published_zyx, scheme, dense):
     shape = published_zyx[::-1]
     xs, ys, zs = PAPER.positions(shape)
     assert len(xs) * len(ys) * len(zs) == scheme
-    assert len(SlidingWindow(PAPER.window, PAPER.overlap).corners(shape)) == dense
+    assert sum(map(len, SlidingWindow(PAPER.window, PAPER.overlap).layers(shape))) == dense
 
 
 def test_positions_leave_out_the_margin_of_a_wide_volume_and_span_a_narrow_one():
@@ -51,14 +57,14 @@ def test_positions_leave_out_the_margin_of_a_wide_volume_and_span_a_narrow_one()
 def test_all_windows_are_run_where_every_one_is_full_of_foreground():
     eighth = SparseWindow((24, 16, 4))  # of the published window, over an eighth of 333 x 333 x 68
     network = fake_network(TUMOR, Constant([0.0, 1.0]))
-    scores, visits = eighth.visit(network, torch.zeros(42, 42, 9))
+    scores, visits = _visit(eighth, network, torch.zeros(42, 42, 9))
     assert (visits.count, visits.scheme, visits.dense) == (36, 36, 60)
     assert len(set(visits.corners)) == 36
     assert torch.allclose(scores[1, :, 5:37], torch.ones(42, 32, 9)) and not scores[:, :, :5].any()
 
 
 def test_an_empty_slab_costs_one_window_and_the_next_slab_nothing():
-    scores, visits = SMALL.visit(ORGANS, _image(size_z=16))  # slabs at 0, 2, ..., 12
+    scores, visits = _visit(SMALL, ORGANS, _image(size_z=16))  # slabs at 0, 2, ..., 12
     assert [corner[2] for corner in visits.corners] == [0, 4, 8, 12]
     assert not scores.any()
 
@@ -66,7 +72,7 @@ def test_an_empty_slab_costs_one_window_and_the_next_slab_nothing():
 def test_after_a_skipped_slab_the_search_goes_on():
     image = _image(size_z=16)
     _paint(image, (*MIDDLE, slice(6, 10)), LIVER)
-    _, visits = SMALL.visit(ORGANS, image)
+    _, visits = _visit(SMALL, ORGANS, image)
     per_slab = {z: [corner[2] for corner in visits.corners].count(z) for z in range(0, 13, 2)}
     # 0 is empty: 2 is skipped; 4, 6 and 8 see the liver; 10 is empty: 12 is skipped
     assert per_slab == {0: 1, 2: 0, 4: 9, 6: 9, 8: 9, 10: 1, 12: 0}
@@ -75,20 +81,20 @@ def test_after_a_skipped_slab_the_search_goes_on():
 def test_foreground_below_the_limit_is_dropped_with_its_slab():
     image = _image()
     _paint(image, (slice(8, 10), slice(14, 16), slice(0, 4)), LIVER)  # 16 voxels
-    scores, visits = SMALL.visit(ORGANS, image)
+    scores, visits = _visit(SMALL, ORGANS, image)
     assert visits.count == 1 and not scores.any()
-    scores, visits = replace(SMALL, empty_voxels=16).visit(ORGANS, image)
+    scores, visits = _visit(replace(SMALL, empty_voxels=16), ORGANS, image)
     assert visits.count == 9 and scores[:, 8, 14, 0].argmax() == LIVER
 
 
 def test_a_slab_with_nothing_in_front_is_dropped_but_the_next_is_looked_at():
     image = _image(size_z=8)  # slabs at 0, 2, 4
     _paint(image, (slice(8, 16), slice(8, 12), slice(0, 8)), LIVER)  # y 8..11 is behind; the front 60 % are 12..15
-    scores, visits = SMALL.visit(ORGANS, image)
+    scores, visits = _visit(SMALL, ORGANS, image)
     assert [corner[2] for corner in visits.corners] == [0, 2, 4] and not scores.any()
-    assert replace(SMALL, half_empty_voxels=0).visit(ORGANS, image)[1].count == 27
+    assert _visit(replace(SMALL, half_empty_voxels=0), ORGANS, image)[1].count == 27
     in_front = image.flip(1)
-    assert SMALL.visit(ORGANS, in_front)[1].count == 27
+    assert _visit(SMALL, ORGANS, in_front)[1].count == 27
 
 
 @pytest.mark.parametrize(
@@ -104,7 +110,7 @@ def test_tubes_alone_call_only_for_the_windows_that_they_run_into(y, expected):
     image = _image()
     _paint(image, (slice(10, 13), y, slice(0, 4)), AORTA)
     _paint(image, (slice(13, 14), y, slice(0, 4)), CAVA)
-    _, visits = SMALL.visit(ORGANS, image)
+    _, visits = _visit(SMALL, ORGANS, image)
     assert {corner[:2] for corner in visits.corners} == {(8, y) for y in expected}
 
 
@@ -112,25 +118,25 @@ def test_an_organ_beside_the_tubes_calls_for_all_windows():
     image = _image()
     _paint(image, (slice(10, 14), slice(11, 15), slice(0, 4)), AORTA)
     _paint(image, (10, 11, 0), LIVER)
-    assert SMALL.visit(ORGANS, image)[1].count == 9
+    assert _visit(SMALL, ORGANS, image)[1].count == 9
 
 
 def test_which_targets_are_tubes_is_a_field():
     image = _image()
     _paint(image, (slice(10, 14), slice(11, 15), slice(0, 4)), LIVER)
-    assert replace(SMALL, tubes=("liver",)).visit(ORGANS, image)[1].count == 1
+    assert _visit(replace(SMALL, tubes=("liver",)), ORGANS, image)[1].count == 1
 
 
 def test_a_tumor_network_has_no_tubes_and_limits_of_zero_run_every_window():
     image = _image(size_z=8)
     _paint(image, (slice(9, 12), slice(11, 15), slice(0, 8)), 1)
     tumor = fake_network(TUMOR, Sees(1))
-    assert SMALL.visit(tumor, image)[1].count == 27
+    assert _visit(SMALL, tumor, image)[1].count == 27
     image[:] = 0
     _paint(image, (9, 9, 3), 1)  # a single voxel
     assert not SMALL(tumor, image).argmax(0).any()
     every = replace(SMALL, empty_voxels=0, half_empty_voxels=0)
-    scores, visits = every.visit(tumor, image)
+    scores, visits = _visit(every, tumor, image)
     assert visits.count == visits.scheme == 27
     assert scores.argmax(0).nonzero().tolist() == [[9, 9, 3]]
 
@@ -159,15 +165,15 @@ def test_where_windows_meet_their_scores_are_averaged():
 def test_the_batch_changes_nothing(batch):
     image = _image()
     _paint(image, (slice(6, 18), slice(9, 20), slice(0, 4)), LIVER)
-    scores, visits = replace(SMALL, batch=batch).visit(ORGANS, image)
-    expected, expected_visits = SMALL.visit(ORGANS, image)
+    scores, visits = _visit(replace(SMALL, batch=batch), ORGANS, image)
+    expected, expected_visits = _visit(SMALL, ORGANS, image)
     assert torch.equal(scores, expected) and visits == expected_visits
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (5, 20, 3), (20, 5, 4), (8, 8, 1)])
 def test_volumes_smaller_than_a_window_are_padded(shape):
     image = torch.full(shape, LIVER / 20)
-    scores, visits = replace(SMALL, empty_voxels=1, half_empty_voxels=0).visit(ORGANS, image)
+    scores, visits = _visit(replace(SMALL, empty_voxels=1, half_empty_voxels=0), ORGANS, image)
     assert scores.shape == (15, *shape) and visits.corners[0][2] <= 0
     covered = scores.any(0)
     assert covered.any() and (scores.argmax(0)[covered] == LIVER).all()

@@ -1,0 +1,121 @@
+"""Volumes that are computed, padded, cropped and stored plane by plane, so that none needs to be whole in memory.
+
+Serves the ninth and tenth step of the data flow: windows look at a few planes at a time, and scores leave in slabs of
+planes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from tempfile import SpooledTemporaryFile
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+
+Corner = tuple[int, int, int]
+
+IN_MEMORY = 512 * 2**20
+"""Bytes of scores that a `SlabStore` keeps in memory; more goes to a temporary file."""
+
+
+class Planes(Protocol):
+    """A volume (X, Y, Z) whose planes are computed or cut out on demand (such as `cases.preprocessing.GridImage`)."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along X, Y, Z."""
+
+    def planes(self, start: int, stop: int) -> torch.Tensor:
+        """Return the planes start <= z < stop as a float32 tensor (X, Y, stop - start)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A volume (X, Y, Z) in memory."""
+
+    volume: torch.Tensor
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along X, Y, Z."""
+        return tuple(self.volume.shape)
+
+    def planes(self, start: int, stop: int) -> torch.Tensor:
+        """Return a view of the planes start <= z < stop."""
+        return self.volume[..., start:stop]
+
+
+class Padded:
+    """A volume with zeros on both sides where it is smaller than a shape.
+
+    Attributes:
+        shape: of the padded volume.
+        kept: slices where the volume lies in it.
+    """
+
+    def __init__(self, image: Planes, smallest: Sequence[int]) -> None:
+        short = [max(0, side - size) for size, side in zip(image.shape, smallest, strict=True)]
+        self.image, self._margins = image, [(s // 2, s - s // 2) for s in short]
+        self.shape = tuple(size + s for size, s in zip(image.shape, short, strict=True))
+        self.kept = tuple(slice(b, b + n) for (b, _), n in zip(self._margins, image.shape, strict=True))
+
+    def planes(self, start: int, stop: int) -> torch.Tensor:
+        """Return the planes start <= z < stop of the padded volume."""
+        first, last = self.kept[2].start, self.kept[2].stop
+        planes = self.image.planes(max(start, first) - first, min(stop, last) - first)
+        margins = [(max(0, first - start), max(0, stop - last)), self._margins[1], self._margins[0]]
+        return F.pad(planes, [side for pair in margins for side in pair]) if any(map(any, margins)) else planes
+
+    def in_image(self, corner: Sequence[int]) -> Corner:
+        """Return a corner on the padded volume in voxels of the volume itself."""
+        return tuple(c - kept.start for c, kept in zip(corner, self.kept, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Cropped:
+    """Some planes of a volume.
+
+    Attributes:
+        image: the volume.
+        kept: its planes.
+    """
+
+    image: Planes
+    kept: slice
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along X, Y, Z."""
+        return *self.image.shape[:2], self.kept.stop - self.kept.start
+
+    def planes(self, start: int, stop: int) -> torch.Tensor:
+        """Return the planes start <= z < stop, counted from the first one kept."""
+        return self.image.planes(self.kept.start + start, self.kept.start + stop)
+
+
+class SlabStore:
+    """Scores that are put away plane by plane and read again; what is too large for the memory lies in a file."""
+
+    def __init__(self) -> None:
+        self._file = SpooledTemporaryFile(max_size=IN_MEMORY)
+        self._plane: torch.Size | None = None
+
+    def __enter__(self) -> SlabStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def append(self, slab: torch.Tensor) -> None:
+        """Put away the next planes, float32 (C, X, Y, n)."""
+        self._plane = slab.shape[:3]
+        self._file.write(slab.permute(3, 0, 1, 2).contiguous().numpy().data)
+
+    def planes(self, start: int, stop: int) -> torch.Tensor:
+        """Return the planes start <= z < stop that were put away (C, X, Y, stop - start)."""
+        size = self._plane.numel() * torch.float32.itemsize
+        self._file.seek(start * size)
+        content = bytearray(self._file.read((stop - start) * size))
+        return torch.frombuffer(content, dtype=torch.float32).view(-1, *self._plane).permute(1, 2, 3, 0)
