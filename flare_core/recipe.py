@@ -86,6 +86,10 @@ class Stage:
     region: Any = None
     start: str = ""
 
+    def steps_per_epoch(self, cases: int) -> int:
+        """Return the optimizer steps of an epoch over so many training cases."""
+        return self.optimization.steps(cases, getattr(self.sampling, "per_case", 1))
+
 
 @dataclass(frozen=True)
 class System:

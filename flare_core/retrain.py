@@ -166,8 +166,8 @@ def pseudo_label_quality(run: Run) -> pd.DataFrame:
     for stage in run.needed_stages():
         if not isinstance(stage.labels, PseudoLabels):
             continue
-        folder = run.stage_folder(stage) / "pseudo_labels"
-        table = pd.read_csv(folder / "provenance.csv")
+        folder = run.labels_folder(stage)
+        table = pd.read_csv(run.stage_folder(stage) / "provenance.csv")
         table = table[(table.source == "pseudo") & table.case.isin(truths)]
         report = map_cases(
             lambda case, folder=folder: _case_quality(folder / "labelsTr" / f"{case}.nii.gz", truths[case]),

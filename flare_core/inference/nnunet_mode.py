@@ -24,7 +24,7 @@ import torch
 from flare_core.inference.ensemble import check_one_grid, is_constant
 from flare_core.inference.nnunet_preprocessing import NnUNetPreprocessing, NnUNetResampling, nonzero_box
 from flare_core.inference.planes import Held, Padded
-from flare_core.inference.sliding_window import box_at
+from flare_core.inference.sliding_window import box_at, mirrored
 
 if TYPE_CHECKING:
     from flare_core.inference.network import TrainedNetwork
@@ -138,27 +138,16 @@ class NnUNetPredictor:
         weights = self.weights()
         total = torch.zeros((network.scheme.channels, *padded.shape), dtype=torch.half)
         covered = torch.zeros(padded.shape, dtype=torch.half)
+        run = mirrored(network, self.mirror_axes)
         for corner in self.corners(padded.shape):
             at = box_at(corner, self.window)
-            scores = self._mirrored(network, padded[at][None, None])[0]
+            scores = run(padded[at][None, None])[0].cpu()
             total[(slice(None), *at)] += scores * weights  # half += float: added in single precision, then rounded
             covered[at] += weights
         total /= covered
         if not torch.isfinite(total).all():
             raise ValueError("logits are not finite in half precision, in which nnU-Net adds them up, too")
         return total[(slice(None), *kept)]
-
-    def _mirrored(self, network: TrainedNetwork, window: torch.Tensor) -> torch.Tensor:
-        """Return the mean logits (1, C, X, Y, Z) of a window and its mirrored views, on the CPU."""
-        total = network(window).cpu()
-        views = [
-            [axis + 2 for axis in axes]
-            for count in range(1, len(self.mirror_axes) + 1)
-            for axes in itertools.combinations(self.mirror_axes, count)
-        ]
-        for axes in views:
-            total += network(window.flip(axes)).flip(axes).cpu()
-        return total / (len(views) + 1)
 
     def _best_channels(
         self,

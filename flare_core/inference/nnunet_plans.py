@@ -29,6 +29,10 @@ from flare_core.models.unet import PlainUNet, ResidualEncoderUNet
 NETWORKS = ("PlainConvUNet", "ResidualEncoderUNet")
 READERS = ("SimpleITKIO", "NibabelIO", "NibabelIOWithReorient")
 ALWAYS_RAS = "NibabelIOWithReorient"
+_READ = {"n_stages", "features_per_stage", "kernel_sizes", "strides", "n_conv_per_stage", "n_blocks_per_stage"} | {
+    *("n_conv_per_stage_decoder", "norm_op_kwargs", "nonlin_kwargs", "dropout_op_kwargs"),
+}
+"""Architecture arguments that are read or, for dropout's, without effect."""
 _FIXED = {
     "conv_op": ("Conv3d",),
     "norm_op": ("InstanceNorm3d",),
@@ -150,6 +154,8 @@ class Plans:
             raise BadModel(
                 f"{self.path}: architecture {name} is not supported; known: PlainConvUNet, ResidualEncoderUNet"
             )
+        if unknown := sorted(key for key, value in given.items() if key not in _READ | _FIXED.keys() and value):
+            raise BadModel(f"{self.path}: architecture argument {', '.join(unknown)} is not supported")
         for key, allowed in _FIXED.items():
             value = given.get(key)
             bare = value.rpartition(".")[2] if isinstance(value, str) else value

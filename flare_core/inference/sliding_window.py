@@ -11,6 +11,7 @@ References:
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -55,12 +56,15 @@ class SlidingWindow:
         overlap: share of a window that its neighbor covers, 0 <= overlap < 1.
         weighting: `constant`, or `gaussian` (sigma = an eighth of the window).
         batch: windows a forward pass.
+        mirror_axes: each window is also run mirrored along these axes, in all combinations, and the scores averaged
+            (nnU-Net's default is all three: eight passes); () mirrors nothing.
     """
 
     window: tuple[int, int, int]
     overlap: float = 0.0
     weighting: str = "constant"
     batch: int = 1
+    mirror_axes: tuple[int, ...] = ()
 
     def layers(self, shape: Sequence[int]) -> list[list[Corner]]:
         """Return the lowest corners of the windows over a volume at least as large as one window, layer by layer.
@@ -101,6 +105,7 @@ class SlidingWindow:
         """
         padded = Padded(image, self.window)
         sums = RollingSums(padded, self.weights())
+        network = mirrored(network, self.mirror_axes)
         for layer in self.layers(padded.shape):
             yield from sums.planes_below(layer[0][2])
             for first in range(0, len(layer), self.batch):
@@ -166,6 +171,23 @@ class RollingSums:
         means = means[:, x, y, max(kept.start - first, 0) : max(kept.stop - first, 0)]
         if means.shape[3]:
             yield means
+
+
+def mirrored(network: Network, axes: Sequence[int]) -> Network:
+    """Return what averages a network's scores over its input and all its mirrored views along some of three axes."""
+    views = [
+        [axis + 2 for axis in chosen]
+        for count in range(1, len(axes) + 1)
+        for chosen in itertools.combinations(axes, count)
+    ]
+
+    def averaged(windows: torch.Tensor) -> torch.Tensor:
+        total = network(windows)
+        for view in views:
+            total = total + network(windows.flip(view)).flip(view)
+        return total / (len(views) + 1)
+
+    return averaged if views else network
 
 
 def evenly_spread(size: int, window: int, overlap: float) -> list[int]:

@@ -10,8 +10,8 @@ DEPARTURES = (
     Departure(
         "network",
         "the plain U-Net of the text and of figure 1, 30.79 M weights",
-        "network=RESIDUAL_ENCODER (below): the table's 101.94 M are nnU-Net's residual encoder M on this patch, which "
-        "the text says was rejected",
+        "network=RESIDUAL_ENCODER (dkfz.py): the table's 101.94 M are nnU-Net's residual encoder M on this patch, "
+        "which the text says was rejected",
     ),
     Departure(
         "normalization",
@@ -24,6 +24,12 @@ DEPARTURES = (
         "batch Dice",
         "summed over the batch, as in the public plans of these data",
         "loss.loss.batch_dice=False, nnU-Net's rule where no low-resolution configuration was planned",
+    ),
+    Departure(
+        "resampling of images", "trilinear", "preprocessing.order=3: nnU-Net's default is cubic splines; not stated"
+    ),
+    Departure(
+        "factors of scaling", "half of them below 1 (nnU-Net version 1)", "version 2 draws uniformly from 0.7 to 1.4"
     ),
     Departure(
         "rotation in augmentation", "trilinear", "nnU-Net version 1 resamples images with cubic splines in augmentation"

@@ -10,8 +10,6 @@ from dataclasses import replace
 
 from flare_core.cases.labels import FIVE_ORGANS, ORGAN_NAMES
 from flare_core.cases.preprocessing import ClipAndStandardize, Preprocessing
-from flare_core.cases.sampling import ForegroundOversampling
-from flare_core.cases.spatial import SpatialTransform, outer_patch
 from flare_core.inference.merged_networks import MergedNetworks
 from flare_core.inference.sliding_ensemble import SlidingEnsemble
 from flare_core.inference.sparse_window import SparseWindow
@@ -32,11 +30,13 @@ TEACHER = Stage(
     cases=AnnotatedCases(ORGAN_NAMES),  # [P 2.1] 222 cases
     labels=AsGiven(),
     scheme=nnunet.EACH_ORGAN,
-    preprocessing=Preprocessing(spacing_mm=(0.86, 0.86, 2.5), intensity=HU),  # [P 2.1]
+    preprocessing=Preprocessing(spacing_mm=(0.86, 0.86, 2.5), intensity=HU, order=3),  # [P 2.1]
     sampling=nnunet.oversampling(TEACHER_PATCH),  # [N]
-    augmentation=(  # [P 3.2] noise, brightness, gamma, rotation, scaling, elastic, low resolution
-        SpatialTransform(nnunet.ROTATION, nnunet.SCALING, nnunet.ELASTIC, patch=TEACHER_PATCH),
-        *(nnunet.NOISE, nnunet.BRIGHTNESS, nnunet.LOW_RESOLUTION, *nnunet.GAMMA),
+    augmentation=nnunet.augmentation(  # [P 3.2] rotation, scaling, elastic, and these; no mirroring
+        TEACHER_PATCH,
+        (nnunet.NOISE, nnunet.BRIGHTNESS, nnunet.LOW_RESOLUTION, *nnunet.GAMMA),
+        elastic=True,
+        mirror=False,
     ),
     network=PlainUNet(  # [P 2.2] 31.12 M (table 2: 31.2 M); kernels and strides [N] for this patch
         features=(32, 64, 128, 256, 320, 320),
@@ -60,15 +60,10 @@ STUDENT = replace(
     purpose="segment the organs fast, taught by all cases with the teacher's labels for missing organs",
     cases=EVERY_CASE,  # [P 3.2]
     labels=PseudoLabels("teacher", TEACHING, never=("tumor",)),
-    preprocessing=Preprocessing(spacing_mm=(1.2, 1.2, 4.0), intensity=HU),  # [P 2.1]
-    sampling=ForegroundOversampling(
-        PATCH, outer=outer_patch(PATCH, nnunet.SLICE_WISE_ROTATION.angle_rad, nnunet.IN_PLANE)
-    ),
-    augmentation=(  # [P 3.2] the subset; slice-wise because the patch is flat [N, C]
-        SpatialTransform(
-            *(nnunet.SLICE_WISE_ROTATION, nnunet.SCALING, nnunet.SLICE_WISE_ELASTIC), nnunet.IN_PLANE, PATCH
-        ),
-        *(nnunet.BRIGHTNESS, *nnunet.GAMMA),
+    preprocessing=Preprocessing(spacing_mm=(1.2, 1.2, 4.0), intensity=HU, order=3),  # [P 2.1]
+    sampling=nnunet.oversampling(PATCH),
+    augmentation=nnunet.augmentation(  # [P 3.2] the subset; slice-wise because the patch is flat [N, C]
+        PATCH, (nnunet.BRIGHTNESS, *nnunet.GAMMA), elastic=True, mirror=False
     ),
     network=PlainUNet(  # [P 2.2, C] 5.63 M
         features=(16, 32, 64, 128, 256),

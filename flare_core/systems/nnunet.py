@@ -3,6 +3,7 @@
 Sources: [N] MIC-DKFZ/nnUNet version 2, [B] MIC-DKFZ/batchgeneratorsv2.
 """
 
+from dataclasses import replace
 from math import pi
 
 from flare_core.cases.augmentation import GaussianNoise, Mirror
@@ -41,14 +42,34 @@ OPTIMIZATION = Optimization(
 )
 
 
+def is_flat(patch: tuple[int, int, int]) -> bool:
+    """Say whether nnU-Net augments a patch slice by slice: its shortest side is less than a third of its longest."""
+    return max(patch) > 3 * min(patch)
+
+
 def oversampling(patch: tuple[int, int, int]) -> ForegroundOversampling:
-    """Return nnU-Net's sampling for a patch that is turned by up to 30 degrees about every axis."""
-    return ForegroundOversampling(patch, forced_share=0.33, outer=outer_patch(patch, THIRTY_DEGREES))
+    """Return nnU-Net's sampling: a third of the patches holds foreground, and turning brings in no border."""
+    outer = outer_patch(patch, pi, IN_PLANE) if is_flat(patch) else outer_patch(patch, THIRTY_DEGREES)
+    return ForegroundOversampling(patch, forced_share=0.33, outer=outer)
 
 
-def augmentation(patch: tuple[int, int, int]) -> tuple:
-    """Return nnU-Net's transforms for a patch whose sides are alike."""
-    return (SpatialTransform(ROTATION, SCALING, patch=patch), *INTENSITIES, MIRROR)
+def augmentation(
+    patch: tuple[int, int, int], intensities: tuple = INTENSITIES, *, elastic: bool = False, mirror: bool = True
+) -> tuple:
+    """Return nnU-Net's transforms for a patch: bent and turned slice by slice if it is flat, else in space.
+
+    Args:
+        patch: voxels along X, Y, Z; a flat one is thin along Z.
+        intensities: those of `INTENSITIES` that are used.
+        elastic, mirror: bend, mirror.
+    """
+    if is_flat(patch):
+        bend = SLICE_WISE_ELASTIC if elastic else None
+        spatial = SpatialTransform(SLICE_WISE_ROTATION, SCALING, bend, IN_PLANE, patch)
+        intensities = tuple(replace(t, axes=IN_PLANE) if t == LOW_RESOLUTION else t for t in intensities)
+    else:
+        spatial = SpatialTransform(ROTATION, SCALING, ELASTIC if elastic else None, patch=patch)
+    return (spatial, *intensities, *((MIRROR,) if mirror else ()))
 
 
 def sliding(patch: tuple[int, int, int]) -> SlidingWindow:

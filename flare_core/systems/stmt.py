@@ -13,7 +13,6 @@ from flare_core.cases.labels import ORGAN_NAMES, TARGET_NAMES, LabelScheme
 from flare_core.cases.preprocessing import ClipAndStandardize, FixedGrid, Preprocessing
 from flare_core.cases.regions import BodyBox, LabelBox
 from flare_core.cases.sampling import WholeVolume
-from flare_core.cases.spatial import SpatialTransform
 from flare_core.inference.postprocessing import KeepLargest
 from flare_core.inference.sliding_ensemble import SlidingEnsemble
 from flare_core.inference.two_stage import TwoStage
@@ -56,7 +55,9 @@ TEACHER = Stage(
     objective=Supervised(),
 )
 FILLED = PseudoLabels(  # [P 2.2] real labels erase and overwrite
-    "teacher", SlidingEnsemble(("teacher",), nnunet.sliding(TEACHER_PATCH)), never=("tumor",)
+    "teacher",
+    SlidingEnsemble(("teacher",), replace(nnunet.sliding(TEACHER_PATCH), mirror_axes=nnunet.ALL)),  # [P 3.2, N]
+    never=("tumor",),
 )
 
 
@@ -80,7 +81,7 @@ LOCATOR = replace(
     scheme=LabelScheme((TARGET_NAMES,)),  # [P 2.1] organs and tumors as one
     preprocessing=FixedGrid((128, 128, 128), intensity=HU),  # [P 2.1]
     sampling=WholeVolume((128, 128, 128)),
-    augmentation=nnunet.augmentation((128, 128, 128)),  # [P 3.2]
+    augmentation=nnunet.augmentation((128, 128, 128), elastic=True, mirror=False),  # [P 3.2] the paper's list
     network=res_unet(320),
     optimization=replace(nnunet.OPTIMIZATION, epochs=500, gradient_clip=None),  # [P table 2], clip [C]
     validation=None,
@@ -95,7 +96,7 @@ ORGANS = replace(
     region=LabelBox(margin_mm=20),  # [C]
     preprocessing=FixedGrid((192, 192, 192), intensity=HU),  # [P 2.1]
     sampling=WholeVolume((192, 192, 192)),
-    augmentation=nnunet.augmentation((192, 192, 192)),
+    augmentation=nnunet.augmentation((192, 192, 192), elastic=True, mirror=False),  # [P 3.2]
     network=res_unet(300),
     optimization=replace(nnunet.OPTIMIZATION, epochs=500, batch=3),  # [P table 2]
 )
@@ -106,10 +107,6 @@ TUMOR_SUPERVISED = replace(
     cases=AnnotatedCases(("tumor",)),  # [P 4.1] 1497 cases
     objective=Supervised(),
     scheme=nnunet.TUMOR_ONLY,
-    augmentation=(
-        SpatialTransform(nnunet.SLICE_WISE_ROTATION, nnunet.SCALING, axes=nnunet.IN_PLANE),  # [C]
-        *(*nnunet.INTENSITIES, nnunet.MIRROR),
-    ),
     optimization=LOCATOR.optimization,  # [P table 2]
 )
 TUMOR = replace(

@@ -14,7 +14,6 @@ from flare_core.cases.labels import ORGAN_NAMES, SEPARATE
 from flare_core.cases.preprocessing import ClipAndStandardize, IntensityWindow, Preprocessing
 from flare_core.cases.regions import BodyBox
 from flare_core.cases.sampling import PositiveNegativeCrop, TwoViews
-from flare_core.cases.spatial import SpatialTransform
 from flare_core.inference.sliding_ensemble import SlidingEnsemble
 from flare_core.models.smit import SmitPretraining
 from flare_core.models.swinx import SwinX
@@ -41,10 +40,7 @@ TEACHER = Stage(
     scheme=nnunet.EACH_ORGAN,
     preprocessing=Preprocessing((0.8, 0.8, 2.5), ClipAndStandardize(-972, 294, 79.43, 142.0)),  # [H]
     sampling=nnunet.oversampling(TEACHER_PATCH),  # [N]
-    augmentation=(  # [N, H]
-        SpatialTransform(nnunet.ROTATION, nnunet.SCALING, nnunet.ELASTIC, patch=TEACHER_PATCH),
-        *(*nnunet.INTENSITIES, nnunet.MIRROR),
-    ),
+    augmentation=nnunet.augmentation(TEACHER_PATCH, elastic=True),  # [N, H]
     network=PlainUNet(  # [H] 84.86 M
         features=(32, 64, 128, 256, 512, 512),
         kernels=((3, 3, 1), *((3, 3, 3),) * 5),
@@ -90,8 +86,11 @@ FINETUNING = replace(
     loss=DeepSupervision(  # [P 2.3] one level; squares and smoothing [S]
         DiceCrossEntropy(background=True, squared=True, smooth_numerator=0.0, smooth_denominator=1e-6)
     ),
-    optimization=Optimization(  # [P table 2]: 4 cases of 4 patches; decay and warm-up [S]
-        AdamW(2e-4, 1e-5), WarmupCosine(10, start=0.0), epochs=100, batch=16
+    optimization=Optimization(  # [P table 2]: 4 cases of 4 patches; decay [S]
+        AdamW(2e-4, 1e-5),
+        WarmupCosine(10, start=0.0),
+        epochs=100,
+        batch=16,  # warm-up [ours]
     ),
     start="pretraining",  # [P table 2]
 )

@@ -38,11 +38,24 @@ DEPARTURES = (
     ),
     Departure("decay of the teacher", "0.996", "SMIT means a rise to 1, but its code stays near 0.996"),
     Departure(
-        "spacing in fine-tuning",
-        "1 mm (the paper)",
-        "the released loader draws from four spacings and turns by right angles",
+        "backbone of the pretraining", "2-2-2-2 blocks, the one that is fine-tuned", "SMIT's own code has 2-2-4-2"
+    ),
+    Departure(
+        "augmentation in fine-tuning",
+        "1 mm, mirroring with probability 0.5 an axis (the paper: random 3D flips)",
+        "finetuning.augmentation=(RightAngleRotation(...), ShiftIntensity(...), Mirror(0.2, ...)): the released loader "
+        "turns by right angles, scales and shifts intensities, cuts two crops and draws from four spacings",
+    ),
+    Departure(
+        "batch of the fine-tuning", "4 cases of 4 patches", "optimization.batch=4: four patches, or 4 a GPU; not stated"
     ),
     Departure("warm-up of the fine-tuning", "10 of 100 epochs", "schedule=WarmupCosine(...): not published"),
+    Departure(
+        "labels on the image's grid",
+        "scores are resampled trilinearly",
+        "inference.resampled='labels': the code resamples labels by nearest neighbor",
+    ),
+    Departure("resampling of images", "trilinear", "teacher.preprocessing.order=3: nnU-Net's default for the teacher"),
     Departure("positive and negative crops", "two of four on average (MONAI)", "the paper: two of four"),
     Departure("real labels", "win over pseudo-labels", "the rule for overlaps is not stated"),
     Departure("time limit", "FLARE23's 15 s", "the paper speaks of 60 s"),

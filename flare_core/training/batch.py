@@ -63,14 +63,15 @@ def draw_batch(
 ) -> Batch:
     """Return this process's share of one batch.
 
-    The groups of cases take turns in the batch. Within a group cases come in a new random order every epoch; a batch
-    may run over its end into the next order. Samplings with `per_case` above 1 cut so many neighboring places from
-    one case.
+    The groups of cases take turns in the batch, of which every process has a run of neighbors. Within a group cases
+    come in a new random order every epoch; a batch may run over its end into the next order. Samplings with `per_case`
+    above 1 cut so many neighboring places from one case.
     """
     size = stage.optimization.batch
     groups = [[case for case in cases if case.group == group] for group in sorted({case.group for case in cases})]
     images, channels, drawn = [], [], []
-    for index in range(workers.rank, size, workers.count):
+    share = size // workers.count
+    for index in range(workers.rank * share, (workers.rank + 1) * share):
         turn = (step * size + index) // getattr(stage.sampling, "per_case", 1)
         case = _case(groups[turn % len(groups)], turn // len(groups), seed, epoch)
         rng = np.random.default_rng([seed, epoch, step * size + index, 1])

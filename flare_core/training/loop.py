@@ -73,11 +73,16 @@ def train(
     Raises:
         BadModel: if no weight of `start` fits.
         Diverged: if the loss becomes NaN or infinite.
-        ValueError: if the batch cannot be shared equally by the processes.
+        ValueError: if the batch cannot be shared by the processes so that each has as many patches, of every group.
     """
     workers, plan = Workers.join(), stage.optimization
-    if plan.batch % workers.count:
-        raise ValueError(f"a batch of {plan.batch} cannot be shared by {workers.count} processes; use a divisor")
+    groups = len({case.group for case in training})
+    if workers.count > 1 and plan.batch % (workers.count * groups):
+        kinds = f" with {groups} kinds of cases in equal numbers" if groups > 1 else ""
+        raise ValueError(
+            f"a batch of {plan.batch}{kinds} cannot be shared by {workers.count} processes; use a divisor of "
+            f"{plan.batch // groups}"
+        )
     torch.manual_seed(seed)
     module = stage.network.build(stage.scheme.channels).to(device, memory_format=LAYOUT)
     if start is not None:
@@ -89,7 +94,8 @@ def train(
         module.load_state_dict(state["module"])
         optimizer.load_state_dict(state["optimizer"])
         lesson.load_state_dict(state["lesson"])
-    learner = DistributedDataParallel(module) if workers.count > 1 else module
+    # outputs of weight 0 (nnU-Net's coarsest one) give their head no gradient
+    learner = DistributedDataParallel(module, find_unused_parameters=True) if workers.count > 1 else module
     validated = plan_validation(stage)
 
     epochs = tqdm(range(state["epoch"], plan.epochs), desc=str(folder.name), disable=True if workers.rank else None)
@@ -99,7 +105,8 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate
         loss = _epoch(stage, learner, lesson, optimizer, training, seed=seed, epoch=epoch)
-        row = {"epoch": epoch + 1, "step": (epoch + 1) * plan.steps(len(training)), "learning_rate": rate, "loss": loss}
+        steps = stage.steps_per_epoch(len(training))
+        row = {"epoch": epoch + 1, "step": (epoch + 1) * steps, "learning_rate": rate, "loss": loss}
         if epoch in validated and validation:
             row |= validate(stage, module, validation, workers)
         row["seconds"] = round(time.perf_counter() - began, 3)
@@ -167,7 +174,7 @@ def _epoch(
             return (learner if module is None else module)(*inputs)
 
     lesson.begin_epoch(epoch)
-    total, steps = torch.zeros(()), plan.steps(len(cases))
+    total, steps = torch.zeros(()), stage.steps_per_epoch(len(cases))
     for step in range(steps):
         batch = draw_batch(stage, cases, seed=seed, epoch=epoch, step=step, workers=workers)
         torch.manual_seed(batch.seed)  # dropout and stochastic depth: a resumed training draws what it would have drawn

@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
+from torch.distributed.nn.functional import all_reduce
 
 NEVER = -1e4
 """Logit of a channel that a sample does not teach: probability 0 beside any other."""
@@ -154,9 +156,17 @@ class DiceCrossEntropy:
         overlap, size = channel_sums(log_right.exp(), target, logits.shape[1])
         predicted = (probabilities * probabilities if self.squared else probabilities).sum(2)
         if self.batch_dice:
-            overlap, size, predicted = (part.sum(0, keepdim=True) for part in (overlap, size, predicted))
+            overlap, size, predicted = _over_batch(torch.stack([overlap, size, predicted]))
         dice = (2 * overlap + self.smooth_numerator) / (predicted + size + self.smooth_denominator)
         return 1 - dice[:, 0 if self.background else 1 :].mean() - log_right.mean()
+
+
+def _over_batch(sums: torch.Tensor) -> torch.Tensor:
+    """Add up (K, B, C) over the batch to (K, 1, C), over that of all processes where several share it."""
+    total = sums.sum(1, keepdim=True)
+    if torch.is_grad_enabled() and dist.is_initialized():
+        return all_reduce(total)  # with gradients: each process has those of its own patches
+    return total
 
 
 def channel_sums(right: torch.Tensor, target: torch.Tensor, channels: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -91,9 +91,9 @@ class Optimization:
     steps_per_epoch: int | None = None
     gradient_clip: float | None = None
 
-    def steps(self, cases: int) -> int:
-        """Return the steps of an epoch over `cases` training cases (at least one)."""
-        return self.steps_per_epoch or max(1, math.ceil(cases / self.batch))
+    def steps(self, cases: int, per_case: int = 1) -> int:
+        """Return the steps of an epoch over `cases` training cases (at least one) with `per_case` patches each."""
+        return self.steps_per_epoch or max(1, math.ceil(cases * per_case / self.batch))
 
 
 @dataclass(frozen=True)

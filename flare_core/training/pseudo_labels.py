@@ -62,6 +62,7 @@ def write_pseudo_labels(
     *,
     never: tuple[str, ...],
     teacher: str,
+    provenance: Path | None = None,
 ) -> BatchReport:
     """Write the filled label map of every entry and say where each target of it comes from.
 
@@ -71,9 +72,10 @@ def write_pseudo_labels(
     Args:
         entries: labeled or unlabeled training cases.
         predict: the teacher: image in HU and spacing to target ids.
-        out: gets `labelsTr/ID.nii.gz`, `provenance.csv` (case, target, source: real, pseudo or none, voxels).
+        out: gets `labelsTr/ID.nii.gz`.
         never: targets that are not filled.
         teacher: identifies the teacher.
+        provenance: CSV file for the rows (case, target, source: real, pseudo or none, voxels); None: in `out`.
     Returns:
         A report with the provenance rows of each case.
     """
@@ -84,7 +86,7 @@ def write_pseudo_labels(
     )
     rows = [row for rows in report.results.values() for row in rows]
     table = pd.DataFrame(rows, columns=["case", "target", "source", "voxels"])
-    write_file(out / "provenance.csv", table.to_csv(index=False))
+    write_file(provenance or out / "provenance.csv", table.to_csv(index=False))
     return report
 
 

@@ -71,6 +71,13 @@ class Run:
         """Return the folder of a stage: its name and what it depends on."""
         return (self.trainings or self.folder) / f"{stage.name}-{self._identity(stage)[:8]}"
 
+    def labels_folder(self, stage: Stage) -> Path:
+        """Return where a stage's pseudo-labels lie: stages that the same teacher teaches in the same way share them."""
+        teacher = self.system.stage(stage.labels.teacher)
+        parts = [self._identity(teacher), teacher.trained_folds, encode(stage.labels.inference), stage.labels.never]
+        digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return (self.trainings or self.folder) / f"pseudo_labels-{digest[:8]}"
+
     def _identity(self, stage: Stage) -> str:
         """Return a digest of everything that decides what a fold of this stage learns."""
         entries = stage.cases(self.dataset.training)
@@ -123,9 +130,9 @@ def prepared_cases(run: Run, stage: Stage) -> dict[str, PreparedCase]:
     entries = stage.cases(run.dataset.training)
     if not entries:
         raise NothingToTrain(f"stage {stage.name}: no case of {run.dataset.name} qualifies ({stage.cases})")
-    folder = run.stage_folder(stage)
-    filled = folder / "pseudo_labels" if isinstance(stage.labels, PseudoLabels) else None
-    return prepare_cases(stage, entries, lambda entry: _teaching_case(entry, filled), folder / "prepared")
+    filled = run.labels_folder(stage) if isinstance(stage.labels, PseudoLabels) else None
+    prepared = run.stage_folder(stage) / "prepared"
+    return prepare_cases(stage, entries, lambda entry: _teaching_case(entry, filled), prepared)
 
 
 def train_fold(run: Run, stage: Stage, fold: int) -> Path:
@@ -172,13 +179,14 @@ def _start_of(run: Run, stage: Stage, fold: int) -> Path | None:
 def fill_labels(run: Run, stage: Stage) -> Path:
     """Write the pseudo-labels that a stage learns from and return their folder."""
     teacher = run.system.stage(stage.labels.teacher)
-    out = run.stage_folder(stage) / "pseudo_labels"
+    out = run.labels_folder(stage)
     report = write_pseudo_labels(
         stage.cases(run.dataset.training),
         teacher_submission(run, stage),
         out,
         never=stage.labels.never,
         teacher=run.stage_folder(teacher).name,
+        provenance=run.stage_folder(stage) / "provenance.csv",
     )
     log.info("pseudo-labels from %s: %s", teacher.name, report)
     return out

@@ -111,6 +111,17 @@ def test_the_resampling_is_torchs_trilinear_one():
         assert torch.allclose(resample(volume, shape), expected, atol=1e-5)
 
 
+def test_cubic_splines_follow_a_curve_that_lines_cut_off():
+    place = np.linspace(-1, 1, 24, dtype=np.float32)
+    image = np.broadcast_to(100 * place[:, None, None] ** 2, (24, 4, 4))
+    fine = [Preprocessing((1, 1, 1), IntensityWindow(0, 100), order=order) for order in (1, 3)]
+    centers = (np.arange(48) + 0.5) / 23 - 24 / 23  # 48 voxels over the extent of 24
+    expected = centers**2
+    errors = [np.abs(p.image_to_grid(image, (2, 1, 1))[4:-4, 0, 0].numpy() - expected[4:-4]).max() for p in fine]
+    assert fine[1].image_to_grid(image, (2, 1, 1)).shape == (48, 4, 4)
+    assert errors[1] < errors[0] / 3
+
+
 def test_planes_of_the_grid_are_those_of_the_whole():
     image = np.random.default_rng(0).normal(0, 200, (7, 6, 9)).astype(np.float32)
     grid = PLAIN.on_grid(image, (3.0, 5.0, 6.0))

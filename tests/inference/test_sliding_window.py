@@ -53,3 +53,16 @@ def test_gaussian_weights_peak_in_the_middle_and_never_vanish():
     assert weights.argmax() == weights.numel() // 2 and weights.min() > 0
     with pytest.raises(ValueError, match="'constant' or 'gaussian'"):
         SlidingWindow((4, 4, 4), weighting="flat").weights()
+
+
+def test_mirrored_windows_are_averaged_with_their_scores_turned_back():
+    def sees_the_first_plane(windows):
+        scores = torch.zeros(len(windows), 2, *windows.shape[2:])
+        scores[:, 1, 0] = windows[:, 0, 0]
+        return scores
+
+    image = torch.ones(4, 4, 4)
+    plain = SlidingWindow((4, 4, 4))(sees_the_first_plane, image)
+    assert plain[1, 0].min() == 1 and plain[1, 1:].max() == 0
+    scores = SlidingWindow((4, 4, 4), mirror_axes=(0, 1))(sees_the_first_plane, image)
+    assert (scores[1, 0] == 0.5).all() and (scores[1, 3] == 0.5).all() and not scores[1, 1:3].any()

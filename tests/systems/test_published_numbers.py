@@ -1,10 +1,15 @@
 """Every published hyper-parameter against the papers' tables and texts."""
 
+from dataclasses import replace
+
 import pytest
 
+from flare_core.cases.intensity import LowResolution
 from flare_core.cases.labels import ORGAN_NAMES
+from flare_core.cases.spatial import SpatialTransform
+from flare_core.systems import SYSTEMS
 from flare_core.systems.describe import count_parameters
-from flare_core.systems.dkfz import DKFZ_BS4_8, DKFZ_BS8
+from flare_core.systems.dkfz import DKFZ_BS4_8, DKFZ_BS8, RESIDUAL_ENCODER
 from flare_core.systems.efficient_nnunet import EFFICIENT_NNUNET
 from flare_core.systems.nvauto import NVAUTO
 from flare_core.systems.stmt import STMT
@@ -63,6 +68,7 @@ def test_efficient_nnunet():
         assert (stage.preprocessing.spacing_mm, stage.sampling.patch) == ((1.2, 1.2, 4.0), (192, 128, 32))
         assert stage.network.features == (16, 32, 64, 128, 256) and stage.optimization.epochs == 1500
         assert stage.augmentation[0].axes == (0, 1)
+    assert teacher.preprocessing.order == student.preprocessing.order == 3, "third-order splines"
     assert (teacher.optimization.epochs, len(teacher.trained_folds)) == (1000, 5)
     assert all(
         stage.optimization.optimizer.learning_rate == 0.01 and stage.optimization.batch == 2
@@ -94,6 +100,25 @@ def test_the_networks_have_the_published_size(system, stage, weights):
     assert count_parameters(system, stage) == weights
 
 
+def test_dkfz_in_the_tables_reading_has_the_tables_size():
+    stage = replace(DKFZ_BS8.stage("batch8"), network=RESIDUAL_ENCODER)
+    system = replace(DKFZ_BS8, stages=(stage,))
+    assert count_parameters(system, "batch8") == 101_940_170
+
+
+@pytest.mark.parametrize("system", SYSTEMS.values(), ids=SYSTEMS)
+def test_nnunet_augments_slice_by_slice_where_a_side_is_over_three_times_another(system):
+    for stage in system.stages:
+        spatial = [part for part in stage.augmentation if isinstance(part, SpatialTransform)]
+        patch = stage.sampling.patch if hasattr(stage.sampling, "patch") else stage.sampling.shape
+        for part in spatial:
+            assert (part.axes == (0, 1)) == (max(patch) / min(patch) > 3), (stage.name, patch)
+            assert (part.rotation.angle_rad > 3) == (part.axes == (0, 1))
+        for part in stage.augmentation:
+            if spatial and isinstance(part, LowResolution):
+                assert part.axes == spatial[0].axes
+
+
 def test_stmt():
     """Table 2 and sections 2.1 to 3.2."""
     teacher, locator, organs, supervised, tumor = STMT.stages
@@ -106,6 +131,10 @@ def test_stmt():
         assert stage.labels.teacher == "teacher" and stage.labels.never == ("tumor",)
     assert organs.objective.group_weights == (1.0, 1.0, 0.5) and len(organs.cases.groups) == 3
     assert (tumor.objective.decay, tumor.objective.pseudo_weight, tumor.start) == (0.99, 1.0, "tumor_supervised")
+    for stage in (locator, organs, supervised, tumor):
+        kinds = [type(part).__name__ for part in stage.augmentation]
+        assert "Mirror" not in kinds and stage.augmentation[0].elastic, "section 3.2's list"
+    assert locator.labels.inference.window.mirror_axes == (0, 1, 2), "nnU-Net's default"
     assert tumor.scheme.groups == (("tumor",),) and locator.scheme.channels == 2
     assert teacher.optimization.epochs == 1000 and teacher.sampling.patch == (192, 224, 40)
     assert STMT.inference.margin_mm == (10, 10, 40) and STMT.inference.organ_rules[0].targets == ORGAN_NAMES
@@ -119,6 +148,7 @@ def test_swinx():
     assert (intensity.low_hu, intensity.high_hu) == (-250, 250)
     assert (sampling.patch, sampling.per_case, sampling.positive_share) == ((96, 96, 96), 4, 0.5)
     assert (plan.epochs, plan.batch // sampling.per_case, plan.optimizer.learning_rate) == (100, 4, 2e-4)
+    assert finetuning.steps_per_epoch(735) == 184, "735 cases of 4 patches in batches of 16"
     assert finetuning.scheme.channels == 15 and finetuning.start == "pretraining"
     assert SWINX.inference.window.overlap == 0.5 and SWINX.inference.window.window == (96, 96, 96)
     assert (SWINX.inference.region.threshold_hu, SWINX.inference.postprocessing) == (-250, ())

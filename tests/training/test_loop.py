@@ -117,10 +117,11 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path):
         load_checkpoint(path)
 
 
-def test_two_processes_train_to_the_weights_of_one_with_the_whole_batch(stage, cases, tmp_path):
+@pytest.mark.parametrize("kind", ["nvauto", "nnunet", "groups"])
+def test_two_processes_train_to_the_weights_of_one_with_the_whole_batch(kind, tmp_path):
     script = Path(__file__).with_name("train_in_two_processes.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", script, tmp_path]
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=240)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    done = subprocess.run([*map(str, [*command, script, tmp_path, kind])], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]
     two, one = _weights(tmp_path / "two"), _weights(tmp_path / "one")
     assert all(torch.allclose(two[name], one[name], atol=2e-5) for name in one)
