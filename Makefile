@@ -30,7 +30,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: help setup reproduce test test-all retrain study lab format lock clean
+.PHONY: help setup reproduce test test-all retrain study figures lab format lock clean
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -71,6 +71,10 @@ retrain: $(READY)
 
 study: $(READY)
 	$(BIN)/flare retrain --profile study --ablations --seed 0 --seed 1 --seed 2 --jobs 2
+
+# For maintainers: the README's figures, from what `make reproduce` has drawn.
+figures: reproduce
+	cp runs/mini/nvauto/figures/* figures/
 
 lab: $(READY)
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb

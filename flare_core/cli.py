@@ -61,13 +61,16 @@ def _add_cohort(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--validation", type=int, default=0, help="validation cases (default 0)")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--profile", default="mini", help="size: tiny, mini (default) or full")
+    parser.add_argument("--slices", type=int, help="of every case (default: the profile's; full has 300)")
     parser.set_defaults(run=_cohort)
 
 
 def _cohort(options: argparse.Namespace) -> int:
     from flare_core.cases.cohort import write_cohort
 
-    root = write_cohort(options.out, options.cases, options.validation, options.seed, options.profile)
+    root = write_cohort(
+        options.out, options.cases, options.validation, options.seed, options.profile, slices=options.slices
+    )
     print(f"wrote {options.cases} training and {options.validation} validation cases to {root}")
     return DONE
 
@@ -181,17 +184,22 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--model", type=Path, required=True, metavar="SUBMISSION")
     parser.add_argument("--precision", choices=("auto", "exact"), default="auto", help="exact: float32 everywhere")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--volume", type=int, metavar="K", help="which volume of a series to take, from 0")
+    parser.add_argument(
+        *("--assume-spacing",), type=float, nargs=3, metavar="MM", help="voxel edges where a header has none"
+    )
     parser.set_defaults(run=_predict)
 
 
 def _predict(options: argparse.Namespace) -> int:
     from flare_core.inference.network import pick_device
-    from flare_core.inference.predict import find_images, predict_files
+    from flare_core.inference.predict import Reading, find_images, predict_files
     from flare_core.inference.submission import load_submission, submission_hash
 
     images = find_images(options.inputs)
     submission = load_submission(options.model, pick_device(options.device), exact=options.precision == "exact")
-    return _report(predict_files(images, options.out, submission, submission_hash(options.model)))
+    reading = Reading(options.volume, options.assume_spacing and tuple(options.assume_spacing))
+    return _report(predict_files(images, options.out, submission, submission_hash(options.model), reading))
 
 
 def _report(report) -> int:
@@ -208,10 +216,13 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("references", type=Path, metavar="REFERENCES", help="folder or file")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="SCORES_CSV")
     parser.add_argument("--rules", default="flare23", help="flare23, flare24-task1, partial or strict")
+    parser.add_argument("--map", type=Path, help="JSON file: the references' label value to target name")
+    parser.add_argument("--prediction-map", type=Path, help="the same for the predictions")
     parser.set_defaults(run=_evaluate)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from flare_core.cases.label_map import read_label_map
     from flare_core.evaluation.evaluate import evaluate_files, evaluate_folders
     from flare_core.evaluation.flare_rules import RULES
 
@@ -219,9 +230,16 @@ def _evaluate(options: argparse.Namespace) -> int:
         raise ValueError(f"{options.out} is a folder; name the CSV file to write")
     if options.rules not in RULES:
         raise ValueError(f"no rules {options.rules!r}; choose from {', '.join(RULES)}")
+    if options.references.is_dir() != options.predictions.is_dir():
+        kinds = ["a folder" if path.is_dir() else "a file" for path in (options.predictions, options.references)]
+        raise ValueError(
+            f"{options.predictions} is {kinds[0]}, {options.references} is {kinds[1]}; name two folders, whose files "
+            "are paired by case id, or two files"
+        )
     evaluate = evaluate_folders if options.references.is_dir() else evaluate_files
+    maps = [path and read_label_map(path).ids for path in (options.map, options.prediction_map)]
     annotated = _annotated_targets(options.references)
-    result = evaluate(options.predictions, options.references, RULES[options.rules], options.out, annotated)
+    result = evaluate(options.predictions, options.references, RULES[options.rules], options.out, annotated, *maps)
     print(result.summary_table().to_string(index=False))
     return DONE if result.is_complete else SOME_FAILED
 

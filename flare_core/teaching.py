@@ -22,7 +22,7 @@ from flare_core.walkthrough import main_stage
 from flare_core.workspace import Workspace
 
 DRAWN, FILLED, ABSENT, LEFT_OUT, UNASKED = ORIGINS = (
-    "drawn by a person",
+    "annotated",
     "filled by the teacher",
     "counts as absent",
     "left out of the loss",

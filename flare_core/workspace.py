@@ -188,9 +188,8 @@ class Workspace:
 
     @property
     def figures(self) -> Path:
-        """Where figures go: to the README's only from the first system at `mini` on the embedded cohort."""
-        is_committed = not self.data and self.profile == "mini" and self.system == FIRST_SYSTEM
-        return self._under(paths.FIGURES) if is_committed else self.run / "figures"
+        """Where figures go; `make figures` copies those of `mini` to the README's."""
+        return self.run / "figures"
 
     def save_figure(self, figure: Figure, name: str) -> Figure:
         """Write a figure as `NAME.png` and `NAME.svg` into `figures`.

@@ -24,20 +24,15 @@ def test_unknown_words_are_refused_with_those_there_are():
         Workspace(profile="paper")
 
 
-def test_only_mini_on_the_embedded_cohort_reaches_committed_folders(tmp_path):
+def test_what_notebooks_make_never_reaches_committed_folders(tmp_path):
     mini = Workspace(root=tmp_path)
-    assert mini.figures == tmp_path / "figures"
+    assert mini.figures == tmp_path / "runs" / "mini" / "nvauto" / "figures"
     assert mini.results == tmp_path / "data" / "results" / "mini"
     for other in (Workspace(profile="smoke", root=tmp_path), Workspace(data=str(tmp_path / "mine"), root=tmp_path)):
         assert other.figures.is_relative_to(tmp_path / "runs")
         assert other.results.is_relative_to(tmp_path / "runs")
         assert other.run.is_relative_to(tmp_path / "runs")
     assert mini.run != Workspace(data=str(tmp_path / "mine"), root=tmp_path).run
-
-
-def test_the_committed_figures_are_those_of_the_first_system(tmp_path):
-    for other in list(SYSTEMS)[1:]:
-        assert Workspace(other, root=tmp_path).figures.is_relative_to(tmp_path / "runs" / "mini" / other)
 
 
 def test_what_is_shown_of_a_system_is_what_it_predicts():
@@ -91,7 +86,8 @@ def test_learning_curves_come_from_the_results_or_else_from_the_run(tmp_path):
     kept = tmp_path / "data" / "results" / "mini" / "history.csv"
     kept.parent.mkdir(parents=True)
     kept.write_text(
-        "system,variant,stage,fold,step\nnvauto,as_published,round1,0,9\nnvauto,other,round1,0,8\nx,as_published,a,0,7\n"
+        "system,variant,stage,fold,step,seed\nnvauto,as_published,round1,0,9,0\nnvauto,other,round1,0,8,0\n"
+        "nvauto,as_published,round1,0,6,1\nx,as_published,a,0,7,0\n"
     )
     assert Workspace(root=tmp_path).history()["step"].tolist() == [9]
     mine = Workspace(data=str(tmp_path / "mine"), root=tmp_path)

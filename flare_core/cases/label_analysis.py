@@ -12,6 +12,7 @@ References:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +24,9 @@ from flare_core.cases.case import DECLARED, INFERRED, UNLABELED
 from flare_core.cases.dataset import TRAIN, Dataset, Entry
 from flare_core.cases.label_counts import voxel_counts
 from flare_core.cases.labels import FIVE_ORGANS, ORGAN_NAMES, TARGET_NAMES, TARGETS
-from flare_core.cases.nifti import read_labels
+from flare_core.cases.nifti import check_same_grid, read_labels, read_place
+
+log = logging.getLogger(__name__)
 
 _ORGANS = frozenset(ORGAN_NAMES)
 _SUBSET_COLUMNS = ["split", "cases", "labeled_targets", "targets"]
@@ -107,17 +110,22 @@ def count_labels(entry: Entry) -> Counts:
     """Count the voxels of every target in one case (nothing for an unlabeled one).
 
     Raises:
-        BadInput: if the label file is unusable.
+        BadInput: if the label file is unusable, or lies elsewhere than the image by its header.
     """
     if entry.labels is None:
         return Counts(dict.fromkeys(TARGET_NAMES, 0), None, frozenset())
     united = entry.label_map.united if entry.label_map else {}
     volume = read_labels(entry.labels, label_map=entry.label_map.ids if entry.label_map else None)
+    if entry.image is not None and entry.image.is_file():
+        for line in check_same_grid(read_place(entry.image), volume):
+            log.warning("%s: %s", entry.labels, line)
     counts = voxel_counts(volume.stored())
     hidden = {name for names in united.values() for name in names}
     voxels = {target.name: int(counts[target.id]) for target in TARGETS if target.name not in hidden}
     voxels |= {"+".join(names): int(counts[TARGET_NAMES.index(first) + 1]) for first, names in united.items()}
     present = frozenset(name for names, count in voxels.items() if count for name in names.split("+"))
+    if absent := [name for name in ORGAN_NAMES if name in (entry.annotated or frozenset()) - present]:
+        log.warning("%s: declared but empty: %s", entry.labels, ", ".join(absent))
     return Counts(voxels, volume.geometry.voxel_ml, present)
 
 

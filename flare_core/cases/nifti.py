@@ -123,6 +123,18 @@ def read_labels(path: str | Path, *, label_map: Mapping[int, int] | None = None)
     return _read(Path(path), check, np.uint8, None, None)
 
 
+def read_place(path: str | Path) -> Volume:
+    """Read where a volume lies, from its header alone; its `data` is all zeros and takes no memory.
+
+    Raises:
+        BadInput: if the header is unusable.
+    """
+    with open_voxels(Path(path)) as stream:
+        header = _header(stream)
+        geometry, _ = place(header, Path(path), None)
+    return Volume(geometry.to_ras(np.broadcast_to(np.uint8(0), header.shape)), geometry, Path(path))
+
+
 def check_same_grid(image: Volume, labels: Volume) -> tuple[str, ...]:
     """Make sure that a label map lies on its image's voxels; nothing is ever resampled.
 

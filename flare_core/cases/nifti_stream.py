@@ -42,6 +42,7 @@ class VoxelStream:
         self.file_bytes = file_bytes
         self._source = source
         self._position = 0
+        self._required = 0
 
     def read(self, size: int) -> bytes:
         """Return `size` bytes, fewer only at the end of the file."""
@@ -55,6 +56,7 @@ class VoxelStream:
         Raises:
             BadInput: if it cannot.
         """
+        self._required = total
         most = self.file_bytes * (MAX_DEFLATE_RATIO if self.is_compressed else 1)
         if most < total:
             raise self._cut_short(most if not self.is_compressed else None, total)
@@ -116,7 +118,8 @@ class VoxelStream:
 
     def _cut_short(self, found: int | None, expected: int | None) -> BadInput:
         if expected is None:
-            amount = f"after {self._position} uncompressed bytes; or stray bytes follow its end"
+            of = f" of {self._required}" if self._required else ""
+            amount = f"it ends soon after {self._position}{of} uncompressed bytes; or stray bytes follow its end"
         elif found is None:
             amount = f"{self.file_bytes} bytes on disk cannot unpack to the {expected} that the header announces"
         else:

@@ -202,6 +202,6 @@ class LabelCheck:
             raise BadInput(
                 self._path,
                 f"expected {expected}, found {', '.join(listed[:_SHOWN_VALUES])}{more}; "
-                "give a label map that says what they mean (--map), or correct the file",
+                "give a label map that says what they mean (--map, --prediction-map), or correct the file",
             )
         return [] if self._foreground else ["no voxel is labeled"]

@@ -16,7 +16,7 @@ import pandas as pd
 from flare_core.batch import map_cases
 from flare_core.cases.bad_input import BadInput
 from flare_core.cases.geometry import Geometry, corner_distance_mm
-from flare_core.cases.nifti import Volume, case_id, read_labels
+from flare_core.cases.nifti import Volume, case_id, check_same_grid, read_labels
 from flare_core.evaluation.flare_rules import Rules, SummaryRow, TargetScore, score_case, summarize, unusable_values
 from flare_core.evaluation.tables import write_csv
 
@@ -87,7 +87,13 @@ class Evaluation:
 
 
 def evaluate_case(
-    prediction: Path, reference: Path, rules: Rules, annotated: Collection[str] | None = None, case: str | None = None
+    prediction: Path,
+    reference: Path,
+    rules: Rules,
+    annotated: Collection[str] | None = None,
+    case: str | None = None,
+    reference_map: Mapping[int, int] | None = None,
+    prediction_map: Mapping[int, int] | None = None,
 ) -> CaseResult:
     """Score one prediction file against its reference file.
 
@@ -97,24 +103,27 @@ def evaluate_case(
         rules: which rules.
         annotated: targets that the reference's annotator marked; None: see `flare_rules.score_case`.
         case: id to report; by default the one in the reference's file name.
+        reference_map, prediction_map: foreign value to target id, as for `read_labels`.
     Returns:
-        Its scores; all 0, with the reason, if the prediction is missing, unreadable or on another grid (another shape;
-        under strict rules also another affine).
+        Its scores; all 0, with the reason, if the prediction is missing, unreadable or on another grid. The official
+        rules compare arrays as stored, whatever the affines say; the others the same places of the body.
     Raises:
         BadInput: if the reference cannot be read.
     """
-    truth = read_labels(reference)
+    truth = read_labels(reference, label_map=reference_map)
     case = case_id(reference) if case is None else case
     labels, spacing_mm = truth.stored(), truth.geometry.zooms_mm
+    if rules.is_geometry_strict:
+        labels, spacing_mm = truth.data, truth.spacing_mm
     warnings, problem, predicted = list(truth.warnings), None, None
     try:
-        found = _read_prediction(prediction)
-        difference = _check_grids(found, truth.geometry, rules)
+        found = _read_prediction(prediction, prediction_map)
+        difference = check_same_grid(truth, found) if rules.is_geometry_strict else _check_shapes(found, truth.geometry)
         warnings += [*found.warnings, *difference]
         values = unusable_values(rules, found.data)
         if values:
             raise BadInput(prediction, values)
-        predicted = found.stored()
+        predicted = found.data if rules.is_geometry_strict else found.stored()
     except (BadInput, OSError) as error:
         problem = str(error).partition("\n")[0]
     if rules.annotated_only and annotated is None:
@@ -129,6 +138,8 @@ def evaluate_folders(
     rules: Rules,
     scores_csv: Path | None = None,
     annotated: Mapping[str, Collection[str]] | None = None,
+    reference_map: Mapping[int, int] | None = None,
+    prediction_map: Mapping[int, int] | None = None,
 ) -> Evaluation:
     """Score a folder of predictions against a folder of references, paired by case id.
 
@@ -139,22 +150,29 @@ def evaluate_folders(
         rules: which rules.
         scores_csv: where the long table goes (the means beside it); None writes nothing.
         annotated: case id to the targets that its annotator marked, where known.
+        reference_map, prediction_map: foreign value to target id, as for `read_labels`.
     Returns:
         All scores; `is_complete` is False if any prediction is missing or unusable, or a reference unreadable.
     Raises:
-        BadInput: if a folder is missing, holds two files of one case, or the references hold no label file.
+        BadInput: if a folder is missing, holds two files of one case, the references hold no label file, or no
+            prediction belongs to any reference.
     """
     found, wanted = _label_files(predictions), _label_files(references)
     if not wanted:
         raise BadInput(
             references, "expected reference label files (*.nii.gz), found none; name the folder that holds them"
         )
+    if found and not set(found) & set(wanted):
+        raise BadInput(
+            predictions,
+            f"no prediction belongs to a reference: {_some(found)} here, {_some(wanted)} in {references}; "
+            "give both the same names, or compare two files",
+        )
     annotated = {} if annotated is None else annotated
 
     def evaluate(case: str) -> CaseResult:
-        return evaluate_case(
-            found.get(case, Path(predictions) / f"{case}.nii.gz"), wanted[case], rules, annotated.get(case), case
-        )
+        prediction = found.get(case, Path(predictions) / f"{case}.nii.gz")
+        return evaluate_case(prediction, wanted[case], rules, annotated.get(case), case, reference_map, prediction_map)
 
     report = map_cases(evaluate, [(case, case) for case in wanted], title="evaluate")
     failures = {case: result.problem for case, result in report.results.items() if result.problem}
@@ -169,6 +187,8 @@ def evaluate_files(
     rules: Rules,
     scores_csv: Path | None = None,
     annotated: Collection[str] | None = None,
+    reference_map: Mapping[int, int] | None = None,
+    prediction_map: Mapping[int, int] | None = None,
 ) -> Evaluation:
     """Score one prediction file against one reference file, whatever their names.
 
@@ -177,12 +197,13 @@ def evaluate_files(
         rules: which rules.
         scores_csv: where the long table goes (the means beside it); None writes nothing.
         annotated: targets that the reference's annotator marked, where known.
+        reference_map, prediction_map: foreign value to target id, as for `read_labels`.
     Returns:
         The scores of the one case.
     Raises:
         BadInput: if the reference cannot be read.
     """
-    result = evaluate_case(prediction, reference, rules, annotated)
+    result = evaluate_case(prediction, reference, rules, annotated, None, reference_map, prediction_map)
     failures = {result.case: result.problem} if result.problem else {}
     return _finish(Evaluation(rules, {result.case: result}, failures), scores_csv)
 
@@ -199,14 +220,19 @@ def _finish(evaluation: Evaluation, scores_csv: Path | None) -> Evaluation:
     return evaluation
 
 
-def _read_prediction(path: Path) -> Volume:
+def _some(cases: Collection[str]) -> str:
+    """Name the first cases of a collection."""
+    return ", ".join(sorted(cases)[:3]) + (", ..." if len(cases) > 3 else "")
+
+
+def _read_prediction(path: Path, label_map: Mapping[int, int] | None) -> Volume:
     if not Path(path).exists():
         raise BadInput(path, "prediction missing, scored 0; predict this case")
-    return read_labels(path)
+    return read_labels(path, label_map=label_map)
 
 
-def _check_grids(prediction: Volume, reference: Geometry, rules: Rules) -> tuple[str, ...]:
-    """Return a warning if grids lie apart; raise BadInput on other shapes and, under strict rules, any difference."""
+def _check_shapes(prediction: Volume, reference: Geometry) -> tuple[str, ...]:
+    """Return a warning if grids lie apart by their headers; raise BadInput on other shapes."""
     found = prediction.geometry
     if found.shape != reference.shape:
         raise BadInput(
@@ -217,9 +243,10 @@ def _check_grids(prediction: Volume, reference: Geometry, rules: Rules) -> tuple
     apart_mm = corner_distance_mm(reference.shape, found.affine, reference.affine)
     if apart_mm <= _SAME_PLACE * min(reference.zooms_mm):
         return ()
-    line = f"prediction and reference lie up to {apart_mm:.2f} mm apart by their headers; arrays are compared as stored"
-    if rules.is_geometry_strict:
-        raise BadInput(prediction.path, f"{line}, which strict rules do not allow; scored 0")
+    line = (
+        f"prediction and reference lie up to {apart_mm:.2f} mm apart by their headers (turned or mirrored axes?); "
+        "these rules compare arrays as stored"
+    )
     log.warning("%s: %s", prediction.path, line)
     return (line,)
 

@@ -45,7 +45,7 @@ class Rules:
         both_empty: score of a target that neither side shows; None gives it no score.
         nsd_needs_dsc: below this DSC the NSD is 0.
         annotated_only: targets that the reference does not annotate get no score.
-        is_geometry_strict: different affines are an error, not a warning.
+        is_geometry_strict: compare the same places of the body, by the headers; else arrays as stored.
         is_binary: label maps show the tumor alone, as 1 or 14.
     """
 
@@ -61,7 +61,7 @@ class Rules:
 
 FLARE23 = Rules("flare23")
 FLARE24_TASK1 = Rules("flare24-task1", targets=(TUMOR.name,), has_slice_range=False, is_binary=True)
-PARTIAL = replace(FLARE23, name="partial", annotated_only=True)
+PARTIAL = replace(FLARE23, name="partial", annotated_only=True, is_geometry_strict=True)
 STRICT = replace(FLARE23, name="strict", has_slice_range=False, both_empty=None, is_geometry_strict=True)
 RULES = {rules.name: rules for rules in (FLARE23, FLARE24_TASK1, PARTIAL, STRICT)}
 

@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from flare_core.batch import BatchReport, map_cases
@@ -24,6 +24,19 @@ log = logging.getLogger(__name__)
 
 class BadRequest(ValueError):
     """A request that is refused before any case starts; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How image files are read that do not say everything: see `nifti.read_image`.
+
+    Attributes:
+        volume: which volume of a series to take; None refuses a series.
+        assume_spacing_mm: voxel edges of the stored axes where a header has none.
+    """
+
+    volume: int | None = None
+    assume_spacing_mm: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +83,9 @@ def _name_of(path: Path) -> str:
         return path.name
 
 
-def predict_files(images: list[tuple[str, Path]], out: Path, submission: Submission, model_hash: str) -> BatchReport:
+def predict_files(
+    images: list[tuple[str, Path]], out: Path, submission: Submission, model_hash: str, reading: Reading = Reading()
+) -> BatchReport:
     """Predict one label file an image.
 
     Args:
@@ -78,6 +93,7 @@ def predict_files(images: list[tuple[str, Path]], out: Path, submission: Submiss
         out: output folder, made if missing.
         submission: what predicts.
         model_hash: identifies it (`submission_hash`): a label file made by another model is replaced.
+        reading: how images are read.
     Returns:
         A report with a `Prediction` or a reason for every case.
     Raises:
@@ -85,7 +101,9 @@ def predict_files(images: list[tuple[str, Path]], out: Path, submission: Submiss
     """
     out = Path(out)
     _check_output(out, images)
-    report = map_cases(lambda item: _predict_case(*item, out, submission, model_hash), [(i[0], i) for i in images])
+    report = map_cases(
+        lambda item: _predict_case(*item, out, submission, model_hash, reading), [(i[0], i) for i in images]
+    )
     summary = {
         "found": report.found,
         "done": {name: round(p.seconds, 2) for name, p in report.results.items()},
@@ -97,9 +115,9 @@ def predict_files(images: list[tuple[str, Path]], out: Path, submission: Submiss
 
 def _check_output(out: Path, images: list[tuple[str, Path]]) -> None:
     """Refuse an output folder that is a file, holds the inputs, or cannot be written to."""
-    folders = {path.resolve().parent for _, path in images}
-    if out.resolve() in folders:
-        raise BadRequest(f"{out} is the folder of the input images; choose another output folder")
+    folders = {path.absolute().parent for _, path in images} | {path.resolve().parent for _, path in images}
+    if inside := folders & {out.absolute(), *out.absolute().parents, out.resolve(), *out.resolve().parents}:
+        raise BadRequest(f"{out} lies in the folder of input images {inside.pop()}; choose another output folder")
     try:
         write_file(out / ".flare" / "writable", "")
         (out / ".flare" / "writable").unlink()
@@ -107,7 +125,9 @@ def _check_output(out: Path, images: list[tuple[str, Path]]) -> None:
         raise BadRequest(f"cannot write to {out}: {error.strerror}; choose another output folder") from None
 
 
-def _predict_case(name: str, path: Path, out: Path, submission: Submission, model_hash: str) -> Prediction:
+def _predict_case(
+    name: str, path: Path, out: Path, submission: Submission, model_hash: str, reading: Reading
+) -> Prediction:
     """Predict one case, unless its label file is there and was made from the same image by the same model."""
     start = time.perf_counter()
     target, record = out / f"{name}.nii.gz", out / ".flare" / f"{name}.json"
@@ -115,9 +135,10 @@ def _predict_case(name: str, path: Path, out: Path, submission: Submission, mode
         raise BadInput(path, "no such image file")
     case_id(path)  # a name that cannot become an output's is this case's failure
     made_from = {"image": file_hash(path), "model": model_hash, "precision": submission.precision}
+    made_from |= {key: str(value) for key, value in asdict(reading).items() if value is not None}
     if target.is_file() and record.is_file() and json.loads(record.read_text()).get("made_from") == made_from:
         return Prediction(target, 0.0, reused=True)
-    image = read_image(path)
+    image = read_image(path, volume=reading.volume, assume_spacing_mm=reading.assume_spacing_mm)
     labels = submission(image.data, image.spacing_mm)
     write_labels(target, labels, image.geometry)
     seconds = time.perf_counter() - start

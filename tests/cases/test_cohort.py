@@ -240,7 +240,7 @@ def test_a_written_cohort_is_a_dataset_and_has_the_same_bytes_from_two_workers(t
     two = write_cohort(tmp_path / "two", 8, 1, 3, profile="tiny", workers=2)
     files = sorted(path.relative_to(one) for path in one.rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(two) for path in two.rglob("*") if path.is_file())
-    assert len(files) == 8 + 4 + 8 + 1 + 1 + 1
+    assert len(files) == 8 + 4 + 8 + 1 + 1 + 2, "images, labels, truth, validation, dataset.json and what made it"
     match, mismatch, errors = filecmp.cmpfiles(one, two, map(str, files), shallow=False)
     assert len(match) == len(files) and not mismatch and not errors
     dataset = Dataset.load(one)
@@ -254,6 +254,17 @@ def test_a_written_cohort_is_a_dataset_and_has_the_same_bytes_from_two_workers(t
     fresh = generate_case(plan.seed, plan.group, "tiny", with_tumor_labels=plan.with_tumor_labels)
     assert np.array_equal(case.image.data, fresh.image_hu), "what is written is what was generated"
     assert np.array_equal(case.labels.data, fresh.truth)
+
+
+def test_two_cohorts_do_not_share_a_folder_and_the_same_one_is_written_again(tmp_path):
+    root = write_cohort(tmp_path / "c", 2, 0, 3, profile="tiny", slices=40)
+    assert write_cohort(root, 2, 0, 3, profile="tiny", slices=40) == root
+    assert Dataset.load(root).training[0].load().image.data.shape[2] == 40
+    with pytest.raises(ValueError, match="not empty and holds another cohort"):
+        write_cohort(root, 2, 0, 4, profile="tiny", slices=40)
+    with pytest.raises(ValueError, match="1 to 2000 slices"):
+        write_cohort(tmp_path / "d", 2, 0, 4, profile="tiny", slices=0)
+    assert not (tmp_path / "d").exists()
 
 
 def test_a_cohort_of_no_cases_is_an_empty_dataset(tmp_path):

@@ -6,13 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
 from evaluation import shapes
 
 from flare_core.cases.labels import TARGET_NAMES
-from flare_core.cases.nifti import BadInput, Geometry, write_labels
+from flare_core.cases.nifti import BadInput, Geometry, read_labels, write_labels
 from flare_core.evaluation.evaluate import evaluate_case, evaluate_files, evaluate_folders
 from flare_core.evaluation.flare_rules import FLARE23, FLARE24_TASK1, PARTIAL, STRICT, score_case
 from flare_core.evaluation.tables import score_table, write_csv
@@ -125,9 +126,43 @@ def test_another_place_in_the_patient_warns_and_is_an_error_under_strict_rules(t
     assert relaxed.problem is None
     assert any("3.00 mm apart" in line for line in relaxed.warnings)
     assert relaxed.scores == evaluate_case(near, first, FLARE23).scores
-    strict = evaluate_case(far, first, STRICT)
-    assert "strict" in strict.problem
-    assert {s.dsc for s in strict.scores} == {0}
+    for rules in (STRICT, PARTIAL):
+        strict = evaluate_case(far, first, rules, TARGET_NAMES)
+        assert "3 mm off" in strict.problem
+        assert {s.dsc for s in strict.scores} == {0}
+
+
+def test_the_same_labels_stored_along_other_axes_score_1_but_for_the_official_rules(tmp_path):
+    reference, _, spacing = shapes.case(0)
+    first = save(tmp_path / "reference.nii.gz", reference, spacing)
+    affine = read_labels(first).geometry.affine
+    turned = tmp_path / "turned.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(reference, affine).as_reoriented([[0, -1], [1, -1], [2, 1]]), turned)
+    for rules in (STRICT, PARTIAL):
+        result = evaluate_case(turned, first, rules, TARGET_NAMES)
+        assert result.problem is None and np.nanmin([s.dsc for s in result.scores]) == 1
+    official = evaluate_case(turned, first, FLARE23)
+    assert any("turned or mirrored axes?" in line for line in official.warnings)
+    assert min(s.dsc for s in official.scores) < 1
+
+
+def test_label_maps_say_what_foreign_values_mean(tmp_path):
+    reference, _, spacing = shapes.case(0)
+    first = save(tmp_path / "reference.nii.gz", reference, spacing)
+    foreign = save(tmp_path / "foreign.nii.gz", np.where(reference > 0, reference + 100, 0).astype(np.uint8), spacing)
+    meaning = {value + 100: value for value in range(1, 15)}
+    assert evaluate_case(first, foreign, STRICT, reference_map=meaning).problem is None
+    result = evaluate_case(foreign, first, STRICT, prediction_map=meaning)
+    assert result.problem is None and np.nanmin([s.dsc for s in result.scores]) == 1
+    assert "--prediction-map" in evaluate_case(foreign, first, STRICT).problem
+
+
+def test_folders_without_a_common_case_are_refused_with_both_names(tmp_path):
+    reference, _, spacing = shapes.case(0)
+    save(tmp_path / "one" / "imagesTr_A.nii.gz", reference, spacing)
+    save(tmp_path / "other" / "labelsTr_A.nii.gz", reference, spacing)
+    with pytest.raises(BadInput, match="imagesTr_A here, labelsTr_A in"):
+        evaluate_folders(tmp_path / "one", tmp_path / "other", FLARE23)
 
 
 def test_partial_rules_take_the_annotated_targets_or_say_that_they_guess(folders):

@@ -220,6 +220,6 @@ def test_no_case_at_all_gives_rows_without_values():
 
 def test_rule_sets_are_frozen_values_found_by_name():
     assert set(RULES) == {"flare23", "flare24-task1", "partial", "strict"}
-    assert replace(PARTIAL, name="flare23", annotated_only=False) == FLARE23
+    assert replace(PARTIAL, name="flare23", annotated_only=False, is_geometry_strict=False) == FLARE23
     with pytest.raises(AttributeError):
         FLARE23.nsd_needs_dsc = 0.1

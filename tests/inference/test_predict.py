@@ -86,7 +86,7 @@ def test_a_rerun_repeats_only_what_is_missing_or_made_otherwise(images, submissi
 
 
 def test_output_folders_that_cannot_be_are_refused_before_any_case(images, submission, tmp_path):
-    with pytest.raises(BadRequest, match="folder of the input images"):
+    with pytest.raises(BadRequest, match="lies in the folder of input images"):
         predict_files(find_images([images]), images, submission, "m")
     (tmp_path / "file").write_text("")
     with pytest.raises(BadRequest, match="cannot write"):

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import floor
 from multiprocessing import get_context
@@ -17,6 +17,9 @@ from flare_core.cases.cohort.annotation import GROUP_SIZES, largest_remainder, t
 from flare_core.cases.cohort.generate import PROFILES, generate_case
 from flare_core.cases.labels import TARGETS
 from flare_core.cases.nifti import write_image, write_labels
+from flare_core.storage import write_file
+
+MAX_SLICES = 2000
 
 FOLDERS = ("imagesTr", "labelsTr", "labelsTrTrue", "imagesVal", "labelsVal")
 
@@ -93,30 +96,43 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def write_cohort(
-    out: Path, cases: int, validation: int = 0, seed: int = 0, profile: str = "mini", workers: int = 1
+    out: Path,
+    cases: int,
+    validation: int = 0,
+    seed: int = 0,
+    profile: str = "mini",
+    workers: int = 1,
+    slices: int | None = None,
 ) -> Path:
     """Write a synthetic cohort as a dataset folder; equal arguments give equal bytes, whatever the number of workers.
 
     Args:
-        out: folder, made if missing; files of the same names are replaced.
+        out: folder, made if missing; one that holds the same cohort is written again.
         cases: training cases, shared out 250 : 1062 : 888 : 1800 by largest remainder.
         validation: validation cases, completely annotated.
         seed: >= 0.
         profile: a key of `generate.PROFILES`.
         workers: processes.
+        slices: of every case, however thick they get; None: the profile's.
     Returns:
         `out`.
     Raises:
-        ValueError: for a negative number or an unknown profile.
+        ValueError: for a negative number or an unknown profile, or if `out` holds anything else.
         OSError: if the folder cannot be written.
     """
     if profile not in PROFILES:
         raise ValueError(f"expected a profile of {list(PROFILES)}, got {profile!r}")
+    if slices is not None and not 1 <= slices <= MAX_SLICES:
+        raise ValueError(f"expected 1 to {MAX_SLICES} slices, got {slices}")
+    size = PROFILES[profile] if slices is None else replace(PROFILES[profile], slices=slices)
     out = Path(out)
     plans = plan_cohort(cases, validation, seed)
+    made_by = {"cases": cases, "validation": validation, "seed": seed, "profile": profile}
+    made_by |= {} if slices is None else {"slices": slices}
+    _check_folder(out, made_by)
     for folder in FOLDERS:
         (out / folder).mkdir(parents=True, exist_ok=True)
-    work = partial(write_case, out=out, profile=profile)
+    work = partial(write_case, out=out, profile=size)
     if workers > 1:
         with _one_thread_each(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             rows = list(pool.map(work, plans))
@@ -124,7 +140,7 @@ def write_cohort(
         rows = [work(plan) for plan in plans]
     index = {
         "name": "FLARE23-like synthetic cohort",
-        "made_by": {"cases": cases, "validation": validation, "seed": seed, "profile": profile},
+        "made_by": made_by,
         "labels": {"background": 0, **{target.name: target.id for target in TARGETS}},
         "annotated": {name: annotated for name, annotated, _ in rows},
         "group": {plan.id: plan.group for plan in plans},
@@ -132,3 +148,14 @@ def write_cohort(
     }
     (out / "dataset.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
     return out
+
+
+def _check_folder(out: Path, made_by: dict[str, object]) -> None:
+    """Refuse a folder in which files of two cohorts would lie side by side; note what is going to be written."""
+    note = out / ".made_by.json"
+    if note.is_file() and json.loads(note.read_text(encoding="utf-8")) == made_by:
+        return
+    if out.is_dir() and any(out.iterdir()):
+        raise ValueError(f"{out} is not empty and holds another cohort or other files; choose a new folder")
+    out.mkdir(parents=True, exist_ok=True)
+    write_file(note, json.dumps(made_by) + "\n")
