@@ -193,10 +193,11 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
 
 def _predict(options: argparse.Namespace) -> int:
     from flare_core.inference.network import pick_device
-    from flare_core.inference.predict import Reading, find_images, predict_files
+    from flare_core.inference.predict import Reading, find_images, predict_files, refuse_inside
     from flare_core.inference.submission import load_submission, submission_hash
 
     images = find_images(options.inputs)
+    refuse_inside(options.out, options.inputs)
     submission = load_submission(options.model, pick_device(options.device), exact=options.precision == "exact")
     reading = Reading(options.volume, options.assume_spacing and tuple(options.assume_spacing))
     return _report(predict_files(images, options.out, submission, submission_hash(options.model), reading))

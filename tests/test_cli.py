@@ -85,6 +85,24 @@ def test_stages_folds_and_jobs_that_do_not_exist_are_refused_before_anything_is_
     assert cli.main(["evaluate", str(tiny_cohort), str(tiny_cohort), "-o", str(tmp_path / "scores")]) == cli.REFUSED
 
 
+def test_what_messages_advise_is_there(capsys):
+    for command, options in (
+        ("predict", ("--volume", "--assume-spacing")),
+        ("evaluate", ("--map", "--prediction-map")),
+    ):
+        with pytest.raises(SystemExit):
+            cli.main([command, "--help"])
+        text = capsys.readouterr().out
+        assert all(option in text for option in options)
+
+
+def test_evaluate_refuses_a_folder_beside_a_file(tiny_cohort, tmp_path, capsys):
+    references = tiny_cohort / "labelsVal"
+    arguments = ["evaluate", str(references), str(next(references.iterdir())), "-o", str(tmp_path / "s.csv")]
+    assert cli.main(arguments) == cli.REFUSED
+    assert "is a folder" in capsys.readouterr().err and not (tmp_path / "s.csv").exists()
+
+
 def test_train_shares_one_training_between_processes(tiny_cohort, tmp_path):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]

@@ -70,6 +70,18 @@ def find_images(inputs: Iterable[Path]) -> list[tuple[str, Path]]:
     return sorted(found.items())
 
 
+def refuse_inside(out: Path, inputs: Iterable[Path]) -> None:
+    """Refuse an output folder inside a folder of inputs.
+
+    Raises:
+        BadRequest: naming both.
+    """
+    out = Path(out).resolve()
+    for folder in (Path(item).resolve() for item in inputs if Path(item).is_dir()):
+        if folder in (out, *out.parents):
+            raise BadRequest(f"{out} lies in the input folder {folder}; choose another output folder")
+
+
 def _is_image(path: Path) -> bool:
     """Say whether a file in a folder is an image by its name (hidden files are not)."""
     return path.name.endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
@@ -115,9 +127,9 @@ def predict_files(
 
 def _check_output(out: Path, images: list[tuple[str, Path]]) -> None:
     """Refuse an output folder that is a file, holds the inputs, or cannot be written to."""
-    folders = {path.absolute().parent for _, path in images} | {path.resolve().parent for _, path in images}
-    if inside := folders & {out.absolute(), *out.absolute().parents, out.resolve(), *out.resolve().parents}:
-        raise BadRequest(f"{out} lies in the folder of input images {inside.pop()}; choose another output folder")
+    folders = {path.resolve().parent for _, path in images}
+    if out.resolve() in folders:
+        raise BadRequest(f"{out} is the folder of the input images; choose another output folder")
     try:
         write_file(out / ".flare" / "writable", "")
         (out / ".flare" / "writable").unlink()

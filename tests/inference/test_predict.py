@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flare_core.cases.nifti import Geometry, read_labels, write_image
-from flare_core.inference.predict import BadRequest, find_images, predict_files
+from flare_core.inference.predict import BadRequest, Reading, find_images, predict_files, refuse_inside
 from flare_core.inference.submission import Submission
 
 
@@ -73,6 +73,31 @@ def test_a_bad_case_is_named_and_the_others_are_done_in_their_own_geometry(image
     assert read_labels(out / "c.nii.gz").data.shape == read_labels(out / "c.nii.gz").geometry.ras_shape
 
 
+def test_series_and_missing_spacings_are_read_as_told_and_again_when_told_otherwise(submission, tmp_path):
+    import nibabel
+
+    series = np.stack([np.full((4, 5, 6), value, np.int16) for value in (-50, 50)], axis=-1)
+    series[0, 0, 0] = -1000
+    source = nibabel.Nifti1Image(series, np.diag((1.0, 2.0, 3.0, 1.0)))
+    nibabel.save(source, tmp_path / "series.nii.gz")
+    found, out = find_images([tmp_path / "series.nii.gz"]), tmp_path / "out"
+    assert "--volume" in predict_files(found, out, submission, "m").failures["series"]
+    for volume, voxels in ((0, 0), (1, 4 * 5 * 6 - 1)):
+        report = predict_files(found, out, submission, "m", Reading(volume=volume))
+        assert not report.failures and not report.results["series"].reused
+        assert (read_labels(out / "series.nii.gz").data > 0).sum() == voxels
+    header = nibabel.Nifti1Image(series[..., 0], None).header
+    header.set_data_shape((4, 5, 6))
+    header["pixdim"][1:4] = 0
+    bare = bytearray(nibabel.Nifti1Image(series[..., 0], None, header).to_bytes())
+    bare[76:108] = bytes(32)  # pixdim
+    bare[252:256] = bytes(4)  # both form codes
+    (tmp_path / "bare.nii").write_bytes(bytes(bare))
+    found = find_images([tmp_path / "bare.nii"])
+    assert "--assume-spacing" in predict_files(found, out, submission, "m").failures["bare"]
+    assert not predict_files(found, out, submission, "m", Reading(assume_spacing_mm=(1, 1, 2))).failures
+
+
 def test_a_rerun_repeats_only_what_is_missing_or_made_otherwise(images, submission, tmp_path):
     out, found = tmp_path / "out", find_images([images])
     predict_files(found, out, submission, "m")
@@ -85,8 +110,15 @@ def test_a_rerun_repeats_only_what_is_missing_or_made_otherwise(images, submissi
     assert submission.inference.calls == 5
 
 
+def test_an_output_folder_inside_an_input_folder_is_refused(images, tmp_path):
+    with pytest.raises(BadRequest, match="lies in the input folder"):
+        refuse_inside(images / "deep" / "labels", [images])
+    refuse_inside(images.parent / "labels", [images])
+    refuse_inside(images / "labels", [images / "c.nii.gz"])  # a single file: `flare predict CT.nii.gz -o labels`
+
+
 def test_output_folders_that_cannot_be_are_refused_before_any_case(images, submission, tmp_path):
-    with pytest.raises(BadRequest, match="lies in the folder of input images"):
+    with pytest.raises(BadRequest, match="folder of the input images"):
         predict_files(find_images([images]), images, submission, "m")
     (tmp_path / "file").write_text("")
     with pytest.raises(BadRequest, match="cannot write"):
