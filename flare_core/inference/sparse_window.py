@@ -12,6 +12,7 @@ References:
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from flare_core.cases.labels import LabelScheme
 from flare_core.inference.network import TrainedNetwork
 from flare_core.inference.planes import Corner, Held, Padded, Planes
 from flare_core.inference.sliding_window import Activation, RollingSums, SlidingWindow, Visits, evenly_spread
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -92,10 +96,14 @@ class SparseWindow:
         visited: list[Corner] = []
         for _ in self._visit(network, image, None, visited):
             pass
+        return self._record(image, visited)
+
+    def _record(self, image: Planes, visited: list[Corner]) -> Visits:
+        """Return the record of windows that were run, given by their corners on the padded volume."""
         padded = Padded(image, self.window)
         scheme = math.prod(map(len, self.positions(padded.shape)))
-        dense = SlidingWindow(self.window, self.overlap).visits(network, image)
-        return Visits(self.window, tuple(map(padded.in_image, visited)), scheme, dense.count)
+        dense = SlidingWindow(self.window, self.overlap).layers(padded.shape)
+        return Visits(self.window, tuple(map(padded.in_image, visited)), scheme, sum(map(len, dense)))
 
     def _visit(
         self, network: TrainedNetwork, image: Planes, activation: Activation, visited: list[Corner]
@@ -125,6 +133,8 @@ class SparseWindow:
                 sums.add(group, sums.run(network, group, activation))
             visited += others
         yield from sums.planes_below(padded.shape[2], channels)
+        record = self._record(image, visited)
+        log.debug("%d windows (all of the scheme %d, dense %d)", record.count, record.scheme, record.dense)
 
     def _is_half_empty(self, labels: torch.Tensor) -> bool:
         """Say whether the front part of a window holds too little."""
