@@ -24,7 +24,6 @@ from flare_core.inference.network import TrainedNetwork
 from flare_core.inference.planes import Corner, Held, Padded, Planes
 from flare_core.inference.sliding_window import Activation, RollingSums, SlidingWindow, Visits, evenly_spread
 
-
 log = logging.getLogger(__name__)
 
 

@@ -72,6 +72,6 @@ def _smoke(members: tuple[str, ...]) -> tuple[Override, ...]:
 
 
 PROFILES = {
-    key: {"smoke": _smoke(members), "mini": _mini(members), "study": (*_mini(members), *mini.STUDY)}
+    key: {"smoke": _smoke(members), "mini": _mini(members), "study": (*_mini(members), *mini.study(*members))}
     for key, members in (("dkfz_bs8", ("batch8",)), ("dkfz_bs4_8", ("batch4", "batch8")))
 }

@@ -100,4 +100,4 @@ SMOKE = (
         "the training size",
     ),
 )
-PROFILES = {"smoke": SMOKE, "mini": MINI, "study": (*MINI, *mini.STUDY)}
+PROFILES = {"smoke": SMOKE, "mini": MINI, "study": (*MINI, *mini.study("student", "tumor"))}

@@ -129,8 +129,7 @@ SMOKE = (
     Override("inference.window.window", (16, 16, 16), "the training size"),
     Override("round2.labels.inference.window.window", (16, 16, 16), "the training size"),
 )
-STUDY_LOCALIZER = Override("localizer.optimization.epochs", 10, "as in `mini`: its accuracy is not essential")
-PROFILES = {"smoke": SMOKE, "mini": MINI, "study": (*MINI, *mini.STUDY, STUDY_LOCALIZER)}
+PROFILES = {"smoke": SMOKE, "mini": MINI, "study": (*MINI, *mini.study("round2"))}
 
 ABLATIONS = {
     "partial_as_full": (

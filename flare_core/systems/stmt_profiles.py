@@ -131,4 +131,4 @@ SMOKE = (
     Override("*.optimization", mini.SMOKE_OPTIMIZATION, "proves that it runs"),
     Override("organs.optimization.batch", 3, "one case a group"),
 )
-PROFILES = {"smoke": SMOKE, "mini": MINI, "study": (*MINI, *mini.STUDY)}
+PROFILES = {"smoke": SMOKE, "mini": MINI, "study": (*MINI, *mini.study("organs", "tumor_supervised", "tumor"))}

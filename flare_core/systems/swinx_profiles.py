@@ -99,4 +99,4 @@ SMOKE = (
     Override("finetuning.labels", PseudoLabels("teacher", SMOKE_TEACHING, ("tumor",)), "the training size"),
     Override("inference.window", mini.SMOKE_WINDOW, "the training size"),
 )
-PROFILES = {"smoke": SMOKE, "mini": MINI, "study": (*MINI, *mini.STUDY)}
+PROFILES = {"smoke": SMOKE, "mini": MINI, "study": (*MINI, *mini.study("finetuning"))}
