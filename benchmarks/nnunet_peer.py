@@ -1,23 +1,22 @@
 r"""Train small nnU-Nets and predict with nnU-Net's own predictor; run by `nnunet_parity.py` in nnU-Net's environment.
 
-    nnUNet_raw=... nnUNet_preprocessed=... nnUNet_results=... \
-        python benchmarks/nnunet_peer.py train 501 3d_fullres:0 --epochs 50 --iterations 50
+    export nnUNet_raw=... nnUNet_preprocessed=... nnUNet_results=...
+    python benchmarks/nnunet_peer.py plan 501
+    python benchmarks/nnunet_peer.py train 501 3d_fullres:0=WARM.npz --epochs 4 --iterations 25
     python benchmarks/nnunet_peer.py predict JOB.json
 
 Imports nothing of this project. Everything is nnU-Net's: fingerprint, planning, preprocessing, training, prediction.
-Only the plans are reduced by hand, so that a training takes minutes on a processor: narrow networks with few stages,
-small patches. Configurations: `3d_fullres` (plain), `3d_residual` (residual encoder), `3d_thick` (planes 3.4 times as
-thick as wide, so that nnU-Net resamples the planes' axis by itself), `3d_smallest` (residual, thick planes, a few
-thousand weights, hardly trained).
+Only the plans are changed by hand, so that a training takes a minute on a processor: narrow networks, small patches.
+WARM.npz holds the weights that a training starts from, under nnU-Net's names and along its axes.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import functools
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("nnUNet_def_n_proc", "1")
@@ -26,87 +25,145 @@ os.environ.setdefault("nnUNet_compile", "f")
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-LEARNING_RATE = 1e-2
-WIDTHS, SMALLEST_WIDTHS = [4, 8, 16], [2, 3, 4]
+LEARNING_RATE = 1e-3
+"""A tenth of nnU-Net's own: the networks have learned before."""
+TURNED = "nnUNetTurnedPlans"
+"""Plans that transpose the images, as nnU-Net's do where the largest spacing is not that of the first axis."""
+CUBE, FLAT, EVERY, IN_PLANE = [3, 3, 3], [1, 3, 3], [2, 2, 2], [1, 2, 2]
 
 
-def plan(dataset: int, configurations: list[str]) -> None:
-    """Let nnU-Net plan a raw dataset, reduce the plans, and preprocess what these configurations need."""
+@dataclass(frozen=True)
+class Changes:
+    """What a configuration has in place of nnU-Net's plan; axes are z, y, x before the plans' transposition.
+
+    Attributes:
+        spacing, patch: in mm and voxels.
+        features: channels of each stage.
+        is_thick: no kernel and no stride along z at first, for planes more than three times as thick as wide, which
+            nnU-Net also resamples one by one.
+        is_residual: residual encoder.
+        trainer: nnU-Net's trainer; they differ in the axes that they mirror.
+        transpose: nnU-Net's `transpose_forward`.
+    """
+
+    spacing: tuple[float, float, float]
+    patch: tuple[int, int, int]
+    features: tuple[int, ...]
+    is_thick: bool = False
+    is_residual: bool = False
+    trainer: str = "nnUNetTrainerNoMirroring"
+    transpose: tuple[int, int, int] = (0, 1, 2)
+
+    @property
+    def plans(self) -> str:
+        """Name of the plans that the configuration is in."""
+        return "nnUNetPlans" if self.transpose == (0, 1, 2) else TURNED
+
+    def applied(self, full: dict, name: str) -> dict:
+        """Return a configuration like nnU-Net's `3d_fullres` with these changes."""
+        turned, stages = copy.deepcopy(full), len(self.features)
+        turned.update(data_identifier=f"{self.plans}_{name}", batch_size=2, batch_dice=True)
+        turned.update(spacing=self._turn(self.spacing), patch_size=self._turn(self.patch))
+        architecture = turned["architecture"]
+        arguments = architecture["arch_kwargs"]
+        strides = [[1, 1, 1], IN_PLANE if self.is_thick else EVERY, *[EVERY] * (stages - 2)]
+        arguments["n_stages"], arguments["features_per_stage"] = stages, list(self.features)
+        arguments["kernel_sizes"] = [self._turn(FLAT if self.is_thick else CUBE), *[CUBE] * (stages - 1)]
+        arguments["strides"] = [self._turn(stride) for stride in strides]
+        arguments["n_conv_per_stage_decoder"] = [1] * (stages - 1)
+        counts = "n_blocks_per_stage" if self.is_residual else "n_conv_per_stage"
+        del arguments["n_conv_per_stage"]
+        arguments[counts] = [1, *[2] * (stages - 1)] if self.is_residual else [2] * stages
+        if self.is_residual:
+            architecture["network_class_name"] = architecture["network_class_name"].replace(
+                "PlainConvUNet", "ResidualEncoderUNet"
+            )
+        return turned
+
+    def _turn(self, values: tuple | list) -> list:
+        return [values[axis] for axis in self.transpose]
+
+
+CONFIGURATIONS = {
+    "3d_small": Changes((8.0, 8.0, 8.0), (16, 24, 24), (4, 8, 12)),
+    "3d_turned": Changes((25.0, 8.0, 8.0), (8, 24, 24), (4, 6, 8), True, True, "nnUNetTrainer", transpose=(2, 0, 1)),
+    "3d_fullres": Changes((6.0, 6.0, 6.0), (32, 32, 32), (8, 16, 32, 64), trainer="nnUNetTrainer_onlyMirror01"),
+    "3d_thick": Changes((16.0, 5.0, 5.0), (12, 40, 40), (8, 16, 32, 64), is_thick=True),
+    "3d_residual": Changes((6.0, 6.0, 6.0), (32, 32, 32), (8, 16, 32, 64), is_residual=True),
+}
+
+
+def plan(dataset: int) -> None:
+    """Let nnU-Net look at a raw dataset and plan, and write the plans with our configurations in place of its own."""
     from nnunetv2.experiment_planning import plan_and_preprocess_api as api
 
-    os.environ["nnUNet_n_proc_DA"] = "1"
-    folder = Path(os.environ["nnUNet_preprocessed"])
-    if not list(folder.glob(f"Dataset{dataset:03d}_*/nnUNetPlans.json")):
-        api.extract_fingerprints([dataset], num_processes=1, check_dataset_integrity=True)
-        api.plan_experiments([dataset])
-        (path,) = folder.glob(f"Dataset{dataset:03d}_*/nnUNetPlans.json")
-        path.write_text(json.dumps(reduced(json.loads(path.read_text())), indent=2))
-    sources = {name: "3d_thick" if name in ("3d_thick", "3d_smallest") else "3d_fullres" for name in configurations}
-    for source in sorted(set(sources.values())):
-        if not list(folder.glob(f"Dataset{dataset:03d}_*/nnUNetPlans_{source}")):
-            api.preprocess([dataset], configurations=[source], num_processes=[1])
+    api.extract_fingerprints([dataset], num_processes=1, check_dataset_integrity=True)
+    api.plan_experiments([dataset])
+    folder = dataset_folder(dataset)
+    planned = json.loads((folder / "nnUNetPlans.json").read_text())
+    full = planned["configurations"]["3d_fullres"]
+    for plans in ("nnUNetPlans", TURNED):
+        own = {name: changes for name, changes in CONFIGURATIONS.items() if changes.plans == plans}
+        transpose = next(iter(own.values())).transpose
+        content = {
+            **planned,
+            "plans_name": plans,
+            "transpose_forward": transpose,
+            "transpose_backward": [transpose.index(axis) for axis in range(3)],
+            "configurations": {name: changes.applied(full, name) for name, changes in own.items()},
+        }
+        (folder / f"{plans}.json").write_text(json.dumps(content))
 
 
-def reduced(plans: dict) -> dict:
-    """Return plans with the small configurations (axes z, y, x)."""
-    full = plans["configurations"]["3d_fullres"]
-    full.update(patch_size=[24, 32, 32], batch_size=2, spacing=[8.5, 8.0, 8.0], batch_dice=True)
-    cubes, halves, thick_strides = [[3, 3, 3]] * 3, [[1, 1, 1], [2, 2, 2], [2, 2, 2]], [[1, 1, 1], [1, 2, 2], [2, 2, 2]]
-    plain = full["architecture"]
-    plain["arch_kwargs"].update(
-        n_stages=3,
-        features_per_stage=WIDTHS,
-        kernel_sizes=cubes,
-        strides=halves,
-        n_conv_per_stage=[2, 2, 2],
-        n_conv_per_stage_decoder=[2, 2],
-    )
-    residual = copy.deepcopy(plain)
-    residual["network_class_name"] = "dynamic_network_architectures.architectures.unet.ResidualEncoderUNet"
-    residual["arch_kwargs"].update(n_blocks_per_stage=[1, 2, 2], n_conv_per_stage_decoder=[1, 1])
-    del residual["arch_kwargs"]["n_conv_per_stage"]
-    thick, smallest = copy.deepcopy(plain), copy.deepcopy(residual)
-    thick["arch_kwargs"].update(kernel_sizes=[[1, 3, 3], *cubes[1:]], strides=thick_strides)
-    smallest["arch_kwargs"].update(features_per_stage=SMALLEST_WIDTHS, n_blocks_per_stage=[1, 1, 1])
-    smallest["arch_kwargs"].update(kernel_sizes=[[1, 3, 3], *cubes[1:]], strides=thick_strides)
-    plans["configurations"]["3d_residual"] = {"inherits_from": "3d_fullres", "architecture": residual}
-    plans["configurations"]["3d_thick"] = {
-        "inherits_from": "3d_fullres",
-        "data_identifier": "nnUNetPlans_3d_thick",
-        "spacing": [27.0, 8.0, 8.0],
-        "patch_size": [12, 40, 32],
-        "architecture": thick,
-    }
-    plans["configurations"]["3d_smallest"] = {"inherits_from": "3d_thick", "architecture": smallest}
-    return plans
+def dataset_folder(dataset: int) -> Path:
+    """Return where nnU-Net keeps a planned dataset."""
+    (folder,) = Path(os.environ["nnUNet_preprocessed"]).glob(f"Dataset{dataset:03d}_*")
+    return folder
 
 
 def train(dataset: int, trainings: list[str], epochs: int, iterations: int) -> None:
-    """Plan, then train each network (configuration:fold) on one thread."""
+    """Preprocess for and train each network on one thread.
+
+    Args:
+        dataset: planned before.
+        trainings: each as configuration:fold=FILE, where FILE holds the weights to start from.
+        epochs, iterations: length of each training.
+    """
+    from nnunetv2.experiment_planning import plan_and_preprocess_api as api
     from nnunetv2.run.run_training import get_trainer_from_args
 
     torch.set_num_threads(1)
-    plan(dataset, [training.split(":")[0] for training in trainings])
     os.environ["nnUNet_n_proc_DA"] = "0"  # augment in this process
-    for configuration, fold in (training.split(":") for training in trainings):
+    for training in trainings:
+        (configuration, fold), warm = training.partition("=")[0].split(":"), training.partition("=")[2]
+        changes = CONFIGURATIONS[configuration]
+        if not (dataset_folder(dataset) / f"{changes.plans}_{configuration}").is_dir():
+            api.preprocess([dataset], changes.plans, configurations=[configuration], num_processes=[1])
         torch.manual_seed(int(fold))
         np.random.seed(int(fold))
-        trainer = get_trainer_from_args(str(dataset), configuration, int(fold), device=torch.device("cpu"))
-        trainer.configure_optimizers = functools.partial(adam, trainer)
-        trainer.oversample_foreground_percent = 1.0  # small organs are seen often enough in a short training
-        is_smallest = configuration == "3d_smallest"  # a few steps: later ones would leave nothing but background
-        trainer.num_epochs, trainer.num_iterations_per_epoch = (1, 4) if is_smallest else (epochs, iterations)
-        trainer.num_val_iterations_per_epoch = 2
+        trainer = get_trainer_from_args(
+            str(dataset), configuration, int(fold), changes.trainer, changes.plans, device=torch.device("cpu")
+        )
+        trainer.initial_lr = LEARNING_RATE
+        trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = (
+            epochs,
+            iterations,
+            2,
+        )
+        trainer.initialize()
+        start_from(trainer.network, Path(warm))
         trainer.run_training()
         slim(Path(trainer.output_folder) / "checkpoint_final.pth")
 
 
-def adam(trainer) -> tuple:
-    """Return AdamW and its schedule: with nnU-Net's SGD a training this short predicts background only."""
-    from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
-
-    optimizer = torch.optim.AdamW(trainer.network.parameters(), LEARNING_RATE, weight_decay=trainer.weight_decay)
-    return optimizer, PolyLRScheduler(optimizer, LEARNING_RATE, trainer.num_epochs)
+def start_from(network: torch.nn.Module, path: Path) -> None:
+    """Give a network the weights of a file, which must have all of them (each under one of its names) and no other."""
+    with np.load(path) as stored:
+        result = network.load_state_dict({name: torch.from_numpy(stored[name]) for name in stored}, strict=False)
+    again = (".all_modules.", "decoder.encoder.")  # nnU-Net registers its modules several times
+    missing = [name for name in result.missing_keys if not any(part in name for part in again)]
+    if missing or result.unexpected_keys:
+        raise SystemExit(f"{path}: weights missing {missing}, too many {result.unexpected_keys}")
 
 
 def slim(path: Path) -> None:
@@ -135,17 +192,20 @@ def predict(job: dict) -> None:
 
 
 def main() -> None:
-    """Run one of the two commands."""
+    """Run one of the three commands."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("plan").add_argument("dataset", type=int)
     training = commands.add_parser("train")
     training.add_argument("dataset", type=int)
-    training.add_argument("trainings", nargs="+", help="configuration:fold, such as 3d_fullres:0")
+    training.add_argument("trainings", nargs="+", help="configuration:fold=FILE, such as 3d_fullres:0=warm.npz")
     training.add_argument("--epochs", type=int, required=True)
     training.add_argument("--iterations", type=int, required=True)
     commands.add_parser("predict").add_argument("job", type=Path)
     options = parser.parse_args()
-    if options.command == "train":
+    if options.command == "plan":
+        plan(options.dataset)
+    elif options.command == "train":
         train(options.dataset, options.trainings, options.epochs, options.iterations)
     else:
         predict(json.loads(options.job.read_text()))

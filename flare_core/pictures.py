@@ -55,7 +55,8 @@ def volumes_side_by_side(
         low, high = np.percentile(picture, (2, 98))
         axes.imshow(picture, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), extent=(0, width, height, 0))
         axes.set(title=title, xticks=[], yticks=[], ylim=(max(heights), 0))
-        axes.set_xlabel(f"{' × '.join(map(str, panels[title][0].shape))} voxels", fontsize=7)
+        voxels = " × ".join(map(str, panels[title][0].shape))
+        axes.set_xlabel(f"{voxels} voxels, shown from {low:.3g} to {high:.3g}", fontsize=7)
         for spine in axes.spines.values():
             spine.set_visible(False)
     return figure
@@ -166,6 +167,9 @@ def regions_on_body(
             height = (box[2].stop - box[2].start) * spacing_mm[2]
             axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=color, linewidth=2, label=name))
         axes.set(xticks=[], yticks=[], title="from the front" if through == 1 else "from the side")
+        for place, letter in zip((0.01, 0.99), "RL" if through == 1 else "AP", strict=True):
+            ends = {"ha": "left" if place < 0.5 else "right", "va": "top"}
+            axes.text(place, 0.98, letter, color="white", weight="bold", transform=axes.transAxes, **ends)
     if regions:
         front.legend(loc="lower left", labelcolor="white", fontsize=8)
     return figure
