@@ -6,6 +6,7 @@ returns a figure; `style.save` writes it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -156,7 +157,8 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> PaperFigure:
     for axes in (loss, rate):
         axes.grid(axis="y")
     if len(histories) > 1:
-        columns = min(4 if is_validated else 3, len(histories))
+        rows = math.ceil(len(histories) / (4 if is_validated else 3))
+        columns = math.ceil(len(histories) / rows)  # rows of equal length
         figure.legend(*loss.get_legend_handles_labels(), loc="outside lower center", ncols=columns)
     if is_validated:
         _dice_curves(figure.add_subplot(grid[:, 1]), histories, palette)
