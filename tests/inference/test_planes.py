@@ -1,5 +1,10 @@
 """Volumes plane by plane."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -24,7 +29,7 @@ def test_a_crop_counts_from_its_own_first_plane():
     assert cropped.shape == (3, 4, 3) and torch.equal(cropped.planes(1, 3), VOLUME[..., 3:5])
 
 
-@pytest.mark.parametrize("in_memory", [0, 10**9])
+@pytest.mark.parametrize("in_memory", [1, 10**9])
 def test_stored_slabs_come_back_in_any_portions(in_memory, monkeypatch):
     monkeypatch.setattr(planes, "IN_MEMORY", in_memory)
     scores = torch.randn(2, 3, 4, 9)
@@ -33,3 +38,18 @@ def test_stored_slabs_come_back_in_any_portions(in_memory, monkeypatch):
             store.append(slab)
         assert torch.equal(store.planes(3, 9), scores[..., 3:])
         assert torch.equal(store.planes(0, 1), scores[..., :1])
+
+
+def test_memory_grows_with_image_and_labels_but_not_with_the_scores():
+    tests = Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])}
+
+    def peak_mib(slices: int) -> float:
+        command = [sys.executable, str(tests / "inference" / "predict_long_body.py"), str(slices)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return float(done.stdout)
+
+    more = 800 * 96 * 96 / 2**20  # voxels, in units of 2**20
+    scores_mib, image_and_labels_mib = 15 * 4 * more, 5 * more
+    assert peak_mib(1000) - peak_mib(200) < 2 * image_and_labels_mib + 40 < scores_mib / 3
