@@ -101,6 +101,7 @@ def write_cohort(
     validation: int = 0,
     seed: int = 0,
     profile: str = "mini",
+    *,
     workers: int = 1,
     slices: int | None = None,
 ) -> Path:
