@@ -224,7 +224,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from flare_core.cases.label_map import read_label_map
-    from flare_core.evaluation.evaluate import evaluate_files, evaluate_folders
+    from flare_core.evaluation.evaluate import LabelMaps, evaluate_files, evaluate_folders
     from flare_core.evaluation.flare_rules import RULES
 
     if options.out.is_dir():
@@ -240,7 +240,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     evaluate = evaluate_folders if options.references.is_dir() else evaluate_files
     maps = [path and read_label_map(path).ids for path in (options.map, options.prediction_map)]
     annotated = _annotated_targets(options.references)
-    result = evaluate(options.predictions, options.references, RULES[options.rules], options.out, annotated, *maps)
+    rules, maps = RULES[options.rules], LabelMaps(*maps)
+    result = evaluate(options.predictions, options.references, rules, options.out, annotated, maps)
     print(result.summary_table().to_string(index=False))
     return DONE if result.is_complete else SOME_FAILED
 

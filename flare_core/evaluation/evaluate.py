@@ -86,14 +86,28 @@ class Evaluation:
         return write_csv(self.scores_table(), scores_csv), write_csv(self.summary_table(), summary_csv)
 
 
+@dataclass(frozen=True)
+class LabelMaps:
+    """What the values of foreign label files mean.
+
+    Attributes:
+        reference, prediction: value to target id, as for `read_labels`; None: the files hold target ids.
+    """
+
+    reference: Mapping[int, int] | None = None
+    prediction: Mapping[int, int] | None = None
+
+
+FLARE_VALUES = LabelMaps()
+
+
 def evaluate_case(
     prediction: Path,
     reference: Path,
     rules: Rules,
     annotated: Collection[str] | None = None,
     case: str | None = None,
-    reference_map: Mapping[int, int] | None = None,
-    prediction_map: Mapping[int, int] | None = None,
+    maps: LabelMaps = FLARE_VALUES,
 ) -> CaseResult:
     """Score one prediction file against its reference file.
 
@@ -103,21 +117,21 @@ def evaluate_case(
         rules: which rules.
         annotated: targets that the reference's annotator marked; None: see `flare_rules.score_case`.
         case: id to report; by default the one in the reference's file name.
-        reference_map, prediction_map: foreign value to target id, as for `read_labels`.
+        maps: what the values of the files mean.
     Returns:
         Its scores; all 0, with the reason, if the prediction is missing, unreadable or on another grid. The official
         rules compare arrays as stored, whatever the affines say; the others the same places of the body.
     Raises:
         BadInput: if the reference cannot be read.
     """
-    truth = read_labels(reference, label_map=reference_map)
+    truth = read_labels(reference, label_map=maps.reference)
     case = case_id(reference) if case is None else case
     labels, spacing_mm = truth.stored(), truth.geometry.zooms_mm
     if rules.is_geometry_strict:
         labels, spacing_mm = truth.data, truth.spacing_mm
     warnings, problem, predicted = list(truth.warnings), None, None
     try:
-        found = _read_prediction(prediction, prediction_map)
+        found = _read_prediction(prediction, maps.prediction)
         difference = check_same_grid(truth, found) if rules.is_geometry_strict else _check_shapes(found, truth.geometry)
         warnings += [*found.warnings, *difference]
         values = unusable_values(rules, found.data)
@@ -138,8 +152,7 @@ def evaluate_folders(
     rules: Rules,
     scores_csv: Path | None = None,
     annotated: Mapping[str, Collection[str]] | None = None,
-    reference_map: Mapping[int, int] | None = None,
-    prediction_map: Mapping[int, int] | None = None,
+    maps: LabelMaps = FLARE_VALUES,
 ) -> Evaluation:
     """Score a folder of predictions against a folder of references, paired by case id.
 
@@ -150,7 +163,7 @@ def evaluate_folders(
         rules: which rules.
         scores_csv: where the long table goes (the means beside it); None writes nothing.
         annotated: case id to the targets that its annotator marked, where known.
-        reference_map, prediction_map: foreign value to target id, as for `read_labels`.
+        maps: what the values of the files mean.
     Returns:
         All scores; `is_complete` is False if any prediction is missing or unusable, or a reference unreadable.
     Raises:
@@ -172,7 +185,7 @@ def evaluate_folders(
 
     def evaluate(case: str) -> CaseResult:
         prediction = found.get(case, Path(predictions) / f"{case}.nii.gz")
-        return evaluate_case(prediction, wanted[case], rules, annotated.get(case), case, reference_map, prediction_map)
+        return evaluate_case(prediction, wanted[case], rules, annotated.get(case), case, maps)
 
     report = map_cases(evaluate, [(case, case) for case in wanted], title="evaluate")
     failures = {case: result.problem for case, result in report.results.items() if result.problem}
@@ -187,8 +200,7 @@ def evaluate_files(
     rules: Rules,
     scores_csv: Path | None = None,
     annotated: Collection[str] | None = None,
-    reference_map: Mapping[int, int] | None = None,
-    prediction_map: Mapping[int, int] | None = None,
+    maps: LabelMaps = FLARE_VALUES,
 ) -> Evaluation:
     """Score one prediction file against one reference file, whatever their names.
 
@@ -197,13 +209,13 @@ def evaluate_files(
         rules: which rules.
         scores_csv: where the long table goes (the means beside it); None writes nothing.
         annotated: targets that the reference's annotator marked, where known.
-        reference_map, prediction_map: foreign value to target id, as for `read_labels`.
+        maps: what the values of the files mean.
     Returns:
         The scores of the one case.
     Raises:
         BadInput: if the reference cannot be read.
     """
-    result = evaluate_case(prediction, reference, rules, annotated, None, reference_map, prediction_map)
+    result = evaluate_case(prediction, reference, rules, annotated, None, maps)
     failures = {result.case: result.problem} if result.problem else {}
     return _finish(Evaluation(rules, {result.case: result}, failures), scores_csv)
 

@@ -14,7 +14,7 @@ from evaluation import shapes
 
 from flare_core.cases.labels import TARGET_NAMES
 from flare_core.cases.nifti import BadInput, Geometry, read_labels, write_labels
-from flare_core.evaluation.evaluate import evaluate_case, evaluate_files, evaluate_folders
+from flare_core.evaluation.evaluate import LabelMaps, evaluate_case, evaluate_files, evaluate_folders
 from flare_core.evaluation.flare_rules import FLARE23, FLARE24_TASK1, PARTIAL, STRICT, score_case
 from flare_core.evaluation.tables import score_table, write_csv
 
@@ -151,8 +151,8 @@ def test_label_maps_say_what_foreign_values_mean(tmp_path):
     first = save(tmp_path / "reference.nii.gz", reference, spacing)
     foreign = save(tmp_path / "foreign.nii.gz", np.where(reference > 0, reference + 100, 0).astype(np.uint8), spacing)
     meaning = {value + 100: value for value in range(1, 15)}
-    assert evaluate_case(first, foreign, STRICT, reference_map=meaning).problem is None
-    result = evaluate_case(foreign, first, STRICT, prediction_map=meaning)
+    assert evaluate_case(first, foreign, STRICT, maps=LabelMaps(reference=meaning)).problem is None
+    result = evaluate_case(foreign, first, STRICT, maps=LabelMaps(prediction=meaning))
     assert result.problem is None and np.nanmin([s.dsc for s in result.scores]) == 1
     assert "--prediction-map" in evaluate_case(foreign, first, STRICT).problem
 
