@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
@@ -39,6 +40,23 @@ def analysis(tmp_path) -> LabelAnalysis:
     add_labels(tmp_path / "labelsVal/v.nii.gz", liver=1)
     add_index(tmp_path, annotated={k: list(v) for k, v in declared.items()}, group={"a": "organs13"})
     return analyze(Dataset.load(tmp_path))
+
+
+def test_analysis_says_what_is_declared_but_empty_and_refuses_labels_that_lie_elsewhere(tmp_path, caplog):
+    for case in "ab":
+        add_image(tmp_path / f"imagesTr/{case}_0000.nii.gz")
+        add_labels(tmp_path / f"labelsTr/{case}.nii.gz", liver=3)
+    add_index(tmp_path, annotated={"a": ["liver", "spleen", "tumor"], "b": ["liver"]})
+    moved = tmp_path / "labelsTr/b.nii.gz"
+    source = nibabel.load(moved)
+    affine = source.affine.copy()
+    affine[:3, 3] += 30
+    nibabel.save(nibabel.Nifti1Image(np.asarray(source.dataobj), affine), moved)
+    analysis = analyze(Dataset.load(tmp_path))
+    assert list(analysis.failures) == ["b"] and "mm off" in analysis.failures["b"]
+    assert [r.getMessage() for r in caplog.records if "empty" in r.getMessage()] == [
+        f"{tmp_path / 'labelsTr/a.nii.gz'}: declared but empty: spleen"
+    ], "a patient without a tumor is no alarm"
 
 
 def test_presence_has_a_row_a_case_and_its_voxels(analysis):
