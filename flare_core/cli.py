@@ -223,6 +223,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from flare_core.cases.dataset import annotated_beside
     from flare_core.cases.label_map import read_label_map
     from flare_core.evaluation.evaluate import LabelMaps, evaluate_files, evaluate_folders
     from flare_core.evaluation.flare_rules import RULES
@@ -239,23 +240,11 @@ def _evaluate(options: argparse.Namespace) -> int:
         )
     evaluate = evaluate_folders if options.references.is_dir() else evaluate_files
     maps = [path and read_label_map(path).ids for path in (options.map, options.prediction_map)]
-    annotated = _annotated_targets(options.references)
+    annotated = annotated_beside(options.references)
     rules, maps = RULES[options.rules], LabelMaps(*maps)
     result = evaluate(options.predictions, options.references, rules, options.out, annotated, maps)
     print(result.summary_table().to_string(index=False))
     return DONE if result.is_complete else SOME_FAILED
-
-
-def _annotated_targets(references: Path):
-    """Return what dataset.json beside a reference folder or file says was annotated; None where there is none."""
-    from flare_core.cases.dataset import Dataset
-    from flare_core.cases.nifti import case_id
-
-    root = references.parent if references.is_dir() else references.parent.parent
-    if not (root / "dataset.json").is_file():
-        return None
-    known = {entry.id: entry.annotated for entry in Dataset.load(root).entries if entry.annotated}
-    return known if references.is_dir() else known.get(case_id(references))
 
 
 def _add_import_nnunet(commands: argparse._SubParsersAction) -> None:

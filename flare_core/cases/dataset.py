@@ -20,6 +20,7 @@ from flare_core.cases.case import Case, load_case
 from flare_core.cases.dataset_folder import FolderFiles, find_files
 from flare_core.cases.label_map import LabelMap, label_map_of_dataset, read_label_map
 from flare_core.cases.labels import TARGET_NAMES
+from flare_core.cases.nifti import case_id
 from flare_core.cases.strict_json import expect, read_strict_json
 
 __all__ = ["Dataset", "Entry", "LabelMap", "read_label_map"]
@@ -235,3 +236,16 @@ def _index_warnings(index: _Index, entries: tuple[Entry, ...]) -> list[str]:
 
 def _shown(names: list[str]) -> str:
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def annotated_beside(references: Path) -> Mapping[str, frozenset[str]] | frozenset[str] | None:
+    """Return what dataset.json beside a folder of references, or beside the folder of one file, says was annotated.
+
+    Returns:
+        Case id to targets for a folder, the targets for a file; None where nothing is said.
+    """
+    root = references.parent if references.is_dir() else references.parent.parent
+    if not (root / "dataset.json").is_file():
+        return None
+    known = {entry.id: entry.annotated for entry in Dataset.load(root).entries if entry.annotated}
+    return known if references.is_dir() else known.get(case_id(references))
