@@ -185,9 +185,8 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--precision", choices=("auto", "exact"), default="auto", help="exact: float32 everywhere")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--volume", type=int, metavar="K", help="which volume of a series to take, from 0")
-    parser.add_argument(
-        *("--assume-spacing",), type=float, nargs=3, metavar="MM", help="voxel edges where a header has none"
-    )
+    spacing_help = "voxel edges where a header has none"
+    parser.add_argument("--assume-spacing", type=float, nargs=3, metavar="MM", help=spacing_help)
     parser.set_defaults(run=_predict)
 
 

@@ -19,9 +19,9 @@ from flare_core.cases.boxes import Box
 from flare_core.cases.case import Case
 from flare_core.cases.dataset import Entry
 from flare_core.cases.labels import LabelScheme
+from flare_core.cases.preprocessing import resample_labels
 from flare_core.cases.regions import whole
 from flare_core.cases.sampling import Place, PreparedCase
-from flare_core.inference.ensemble import resample_labels
 from flare_core.inference.trace import grid_spacing_mm
 from flare_core.recipe import Stage, System
 from flare_core.training.prepare import NothingToTrain, prepare_cases

@@ -100,8 +100,7 @@ class OntoGrid:
 
     def labels_to_grid(self, labels: np.ndarray, spacing_mm: Iterable[float]) -> np.ndarray:
         """Return a label map on the network's grid by nearest neighbor (uint8, shape `grid_shape(...)`)."""
-        shape = self.grid_shape(labels.shape, spacing_mm)
-        return labels[np.ix_(*(nearest_indices(n, m) for n, m in zip(labels.shape, shape, strict=True)))]
+        return resample_labels(labels, self.grid_shape(labels.shape, spacing_mm))
 
 
 @dataclass(frozen=True)
@@ -223,6 +222,11 @@ def _in_plane(planes: torch.Tensor, sides: tuple[int, int]) -> torch.Tensor:
     if tuple(planes.shape[1:]) == tuple(sides):
         return planes
     return F.interpolate(planes[None], size=tuple(sides), mode="bilinear", align_corners=False)[0]
+
+
+def resample_labels(labels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Return a label map (X, Y, Z) on another grid over the same extent, by nearest neighbor."""
+    return labels[np.ix_(*(nearest_indices(n, m) for n, m in zip(labels.shape, shape, strict=True)))]
 
 
 def resample(volume: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:

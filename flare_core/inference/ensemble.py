@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from flare_core.cases.preprocessing import nearest_indices
 from flare_core.inference.network import TrainedNetwork
 from flare_core.inference.planes import Planes
 from flare_core.inference.sliding_window import SlidingWindow
@@ -73,11 +72,6 @@ def mean_slabs(
         for slab in slabs[1:]:
             total += slab
         yield total.div_(len(members))
-
-
-def resample_labels(labels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """Return a label map (X, Y, Z) on another grid over the same extent, by nearest neighbor."""
-    return labels[np.ix_(*(nearest_indices(n, m) for n, m in zip(labels.shape, shape, strict=True)))]
 
 
 def _softmax(scores: torch.Tensor) -> torch.Tensor:

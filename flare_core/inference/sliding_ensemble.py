@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from flare_core.cases.boxes import Box
-from flare_core.cases.preprocessing import slabs_to_labels
+from flare_core.cases.preprocessing import resample_labels, slabs_to_labels
 from flare_core.cases.regions import BodyBox, whole
-from flare_core.inference.ensemble import WindowScheme, check_one_grid, is_constant, mean_slabs, resample_labels
+from flare_core.inference.ensemble import WindowScheme, check_one_grid, is_constant, mean_slabs
 from flare_core.inference.trace import Inference, Networks, Spacing, Step, WindowRecord, window_record
 
 

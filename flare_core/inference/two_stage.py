@@ -18,8 +18,9 @@ import numpy as np
 import torch
 
 from flare_core.cases.boxes import Box, bounding_box, rescaled, widened
+from flare_core.cases.preprocessing import resample_labels
 from flare_core.cases.regions import BodyBox, whole
-from flare_core.inference.ensemble import check_one_grid, is_constant, mean_slabs, resample_labels
+from flare_core.inference.ensemble import check_one_grid, is_constant, mean_slabs
 from flare_core.inference.network import TrainedNetwork
 from flare_core.inference.planes import Held
 from flare_core.inference.trace import Inference, Networks, Spacing, Step, WindowRecord, grid_spacing_mm, window_record
