@@ -38,7 +38,7 @@ from flare_core.cases.geometry import Geometry
 from flare_core.cases.labels import ORGANS, TUMOR
 from flare_core.cases.nifti import case_id, read_image, read_labels
 from flare_core.cases.nifti_writing import write_image, write_labels
-from flare_core.cases.preprocessing import nearest_indices
+from flare_core.cases.interpolation import nearest_indices
 from flare_core.cases.sampling import ClassBalancedCrop, PreparedCase, class_voxels
 from flare_core.evaluation.tables import write_csv
 from flare_core.inference.network import load_network

@@ -13,8 +13,8 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch, Rectangle
 
+from flare_core.cases.interpolation import nearest_indices
 from flare_core.cases.labels import TARGETS
-from flare_core.cases.preprocessing import nearest_indices
 from flare_core.evaluation.case_figures import window_layout
 from flare_core.evaluation.slices import CaseView
 from flare_core.evaluation.style import ACCENT, FAINT, INK, MUTED, SECOND, TITLES, PaperFigure, new_figure, styled

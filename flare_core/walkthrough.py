@@ -69,7 +69,7 @@ def preprocessing_panels(case: Case, stage: Stage) -> dict[str, Panel]:
     part = image[region_of(case, stage)]
     if stage.region is not None:
         panels["region"] = (part, spacing_mm)
-    grid = stage.preprocessing.image_to_grid(part, spacing_mm).numpy()
+    grid = stage.preprocessing.image_to_grid(part, spacing_mm)
     return panels | {"network grid": (grid, grid_spacing_mm(part.shape, spacing_mm, grid.shape))}
 
 

@@ -14,12 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    import torch
+from flare_core.cases.interpolation import GridImage, Intensity, nearest_indices
 
 
 @dataclass(frozen=True)
@@ -29,9 +27,10 @@ class IntensityWindow:
     low_hu: float
     high_hu: float
 
-    def __call__(self, image_hu: torch.Tensor) -> torch.Tensor:
+    def __call__(self, image_hu: np.ndarray) -> np.ndarray:
         """Map HU of any shape to values in [0, 1]; the input is left as it is."""
-        return ((image_hu - self.low_hu) / (self.high_hu - self.low_hu)).clamp_(0, 1)
+        scaled = (image_hu - self.low_hu) / (self.high_hu - self.low_hu)
+        return scaled.clip(0, 1, out=scaled)
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,10 @@ class SigmoidWindow:
     low_hu: float
     high_hu: float
 
-    def __call__(self, image_hu: torch.Tensor) -> torch.Tensor:
+    def __call__(self, image_hu: np.ndarray) -> np.ndarray:
         """Map HU of any shape to values in (0, 1); the input is left as it is."""
-        return (2 * (image_hu - self.low_hu) / (self.high_hu - self.low_hu) - 1).sigmoid_()
+        scaled = 2 * (image_hu - self.low_hu) / (self.high_hu - self.low_hu) - 1
+        return 0.5 * (1 + np.tanh(0.5 * scaled))  # the sigmoid, without overflow
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ class ClipAndStandardize:
     mean_hu: float
     deviation_hu: float
 
-    def __call__(self, image_hu: torch.Tensor) -> torch.Tensor:
+    def __call__(self, image_hu: np.ndarray) -> np.ndarray:
         """Map HU of any shape to values around 0; the input is left as it is."""
-        return image_hu.clamp(self.low_hu, self.high_hu).sub_(self.mean_hu).div_(max(self.deviation_hu, 1e-8))
-
-
-Intensity = IntensityWindow | SigmoidWindow | ClipAndStandardize
+        clipped = np.clip(image_hu, self.low_hu, self.high_hu)
+        clipped -= self.mean_hu
+        clipped /= max(self.deviation_hu, 1e-8)
+        return clipped
 
 
 class OntoGrid:
@@ -93,8 +93,8 @@ class OntoGrid:
         """
         return GridImage(image_hu, self.grid_shape(image_hu.shape, spacing_mm), self.intensity)
 
-    def image_to_grid(self, image_hu: np.ndarray, spacing_mm: Iterable[float]) -> torch.Tensor:
-        """Return the whole image on the network's grid: float32 tensor of shape `grid_shape(...)`."""
+    def image_to_grid(self, image_hu: np.ndarray, spacing_mm: Iterable[float]) -> np.ndarray:
+        """Return the whole image on the network's grid: float32 array of shape `grid_shape(...)`."""
         grid = self.on_grid(image_hu, spacing_mm)
         return grid.planes(0, grid.shape[2])
 
@@ -157,55 +157,6 @@ class FixedGrid(OntoGrid):
         return tuple(self.shape)
 
 
-def nearest_indices(size: int, new_size: int) -> np.ndarray:
-    """Return for each of `new_size` voxels the index of the nearest of `size` voxels on the shared extent."""
-    return np.minimum(((np.arange(new_size) + 0.5) * size / new_size).astype(np.intp), size - 1)
-
-
-@dataclass(frozen=True, eq=False)
-class GridImage:
-    """An image on a network's grid that is computed where it is looked at.
-
-    Attributes:
-        image_hu: array (X, Y, Z) in HU.
-        shape: of the grid.
-        intensity: how HU become what the network expects.
-    """
-
-    image_hu: np.ndarray
-    shape: tuple[int, int, int]
-    intensity: Intensity
-
-    def planes(self, start: int, stop: int) -> torch.Tensor:
-        """Return the planes start <= z < stop of the grid: float32 tensor (x, y, stop - start)."""
-        import torch
-
-        between = (part[start:stop] for part in planes_between(self.image_hu.shape[2], self.shape[2]))
-        columns, rows = self.shape[:2]
-        planes = torch.empty(stop - start, rows, columns)
-        for plane, lower, upper, share in zip(planes, *between, strict=True):
-            plane[:] = _in_plane(self._plane(lower).lerp_(self._plane(upper), float(share))[None], (rows, columns))[0]
-        return self.intensity(planes.permute(2, 1, 0))
-
-    def _plane(self, z: int) -> torch.Tensor:
-        """Return a copy of a plane of the image, float32 (Y, X)."""
-        import torch
-
-        return torch.from_numpy(self.image_hu[..., z].T.astype(np.float32, order="C"))
-
-
-def planes_between(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return how each of `new_size` planes lies between `size` planes of the same extent.
-
-    Returns:
-        Lower plane, upper plane, and share of the upper one in linear interpolation (float32 in [0, 1)); beyond the
-        outermost centers both are the outermost plane.
-    """
-    place = ((np.arange(new_size) + 0.5) * size / new_size - 0.5).clip(0, size - 1)
-    lower = np.floor(place).astype(np.intp)
-    return lower, np.minimum(lower + 1, size - 1), (place - lower).astype(np.float32)
-
-
 def _splines(image_hu: np.ndarray, shape: tuple[int, int, int], order: int) -> np.ndarray:
     """Resample by splines, within the range of the image's values as nnU-Net does."""
     from scipy import ndimage
@@ -215,82 +166,6 @@ def _splines(image_hu: np.ndarray, shape: tuple[int, int, int], order: int) -> n
     return np.clip(resized, image_hu.min(), image_hu.max(), out=resized)
 
 
-def _in_plane(planes: torch.Tensor, sides: tuple[int, int]) -> torch.Tensor:
-    """Resample planes (C, two sides) bilinearly to other sides."""
-    import torch.nn.functional as F
-
-    if tuple(planes.shape[1:]) == tuple(sides):
-        return planes
-    return F.interpolate(planes[None], size=tuple(sides), mode="bilinear", align_corners=False)[0]
-
-
 def resample_labels(labels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     """Return a label map (X, Y, Z) on another grid over the same extent, by nearest neighbor."""
     return labels[np.ix_(*(nearest_indices(n, m) for n, m in zip(labels.shape, shape, strict=True)))]
-
-
-def resample(volume: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
-    """Resample one volume trilinearly to a shape over the same physical extent.
-
-    Args:
-        volume: float tensor of shape (X, Y, Z).
-        shape: the new shape.
-    Returns:
-        Tensor of that shape (the input itself when nothing changes).
-    """
-    if tuple(volume.shape) == tuple(shape):
-        return volume
-    return GridImage(volume.numpy(), tuple(shape), lambda planes: planes).planes(0, shape[2])
-
-
-def slabs_to_labels(
-    slabs: Iterable[torch.Tensor], grid_shape: tuple[int, int, int], shape: tuple[int, int, int]
-) -> np.ndarray:
-    """Resample class scores trilinearly, as they come, and return the best channel of every voxel.
-
-    No more than two planes of the grid and one plane of the result exist with all their channels.
-
-    Args:
-        slabs: float tensors of shape (C, x, y, any number of planes) that make up the grid from its first plane to its
-            last; logits or probabilities.
-        grid_shape: (x, y, z) of the grid.
-        shape: the grid (X, Y, Z) to return, over the same extent.
-    Returns:
-        uint8 array of shape (X, Y, Z) with channels 0..C - 1; of equally good channels the lower one.
-    """
-    labels = np.zeros(shape, np.uint8, order="F")
-    between = zip(*planes_between(grid_shape[2], shape[2]), strict=True)
-    wanted = next(between, None)
-    held: dict[int, torch.Tensor] = {}
-    done = 0
-    planes = (plane for slab in slabs for plane in _planes_first(slab.float()))
-    for index, plane in enumerate(planes):
-        held = {index - 1: held.get(index - 1), index: plane}
-        while wanted is not None and wanted[1] <= index:
-            lower, upper, share = wanted
-            labels[..., done] = _best_channel(_in_plane(held[lower].lerp(held[upper], float(share)), shape[:2]))
-            done, wanted = done + 1, next(between, None)
-    if wanted is not None:
-        raise ValueError(f"the slabs hold fewer planes than the grid's {grid_shape[2]}")
-    return labels
-
-
-def _planes_first(slab: torch.Tensor) -> torch.Tensor:
-    """Return scores (C, x, y, n) as (n, C, x, y), copied as one transposition of a matrix: four times as fast."""
-    return slab.reshape(-1, slab.shape[3]).t().contiguous().view(-1, *slab.shape[:3])
-
-
-def _best_channel(scores: torch.Tensor) -> torch.Tensor:
-    """Return the best channel of every pixel of a plane (C, X, Y): a third of the time of `argmax`."""
-    import torch
-
-    best, channels = scores[0].clone(), torch.zeros(scores.shape[1:], dtype=torch.uint8)
-    for channel in range(1, len(scores)):
-        channels.masked_fill_(scores[channel] > best, channel)
-        torch.maximum(best, scores[channel], out=best)
-    return channels
-
-
-def scores_to_labels(scores: torch.Tensor, shape: tuple[int, int, int]) -> np.ndarray:
-    """Return the best channel of every voxel of a grid (X, Y, Z) from scores (C, x, y, z): see `slabs_to_labels`."""
-    return slabs_to_labels([scores], tuple(scores.shape[1:]), shape)

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 
 from flare_core.inference.network import TrainedNetwork
 from flare_core.inference.planes import Planes
@@ -48,10 +47,9 @@ def check_one_grid(members: Sequence[TrainedNetwork], *, one_scheme: bool = True
             )
 
 
-@torch.inference_mode()
 def mean_slabs(
     members: Sequence[TrainedNetwork], image: Planes, window: WindowScheme, average: str
-) -> Iterator[torch.Tensor]:
+) -> Iterator[np.ndarray]:
     """Yield the mean scores of networks on a grid, from its first planes to its last.
 
     Args:
@@ -60,20 +58,16 @@ def mean_slabs(
         window: window scheme.
         average: `logits`, or `probabilities` (after a softmax over the channels).
     Yields:
-        float32 tensors of shape (C, X, Y, n) on the CPU.
+        float32 arrays of shape (C, X, Y, n).
     Raises:
         ValueError: for another word.
     """
     if average not in ("logits", "probabilities"):
         raise ValueError(f"average is 'logits' or 'probabilities', got {average!r}")
-    activation = _softmax if average == "probabilities" else None
-    for slabs in zip(*(window.slabs(member, image, activation) for member in members), strict=True):
+    probabilities = average == "probabilities"
+    for slabs in zip(*(window.slabs(member, image, probabilities) for member in members), strict=True):
         total = slabs[0]
         for slab in slabs[1:]:
             total += slab
-        yield total.div_(len(members))
-
-
-def _softmax(scores: torch.Tensor) -> torch.Tensor:
-    """Return the probabilities of a batch of windows (B, C, X, Y, Z)."""
-    return scores.softmax(1)
+        total /= len(members)
+        yield total

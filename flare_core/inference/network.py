@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load, save
 
@@ -81,8 +82,8 @@ def autocast(device: torch.device, enabled: bool) -> Any:
 class TrainedNetwork:
     """A network ready to predict, with everything needed to feed it.
 
-    Calling it takes (B, 1, X, Y, Z) on any device and returns float32 logits (B, C, X, Y, Z) on its own device; sides
-    must be multiples of the architecture's stride.
+    Calling it takes windows (B, 1, X, Y, Z) and returns scores (B, C, X, Y, Z), both float32 arrays; sides must be
+    multiples of `stride`.
 
     Attributes:
         module: in evaluation mode.
@@ -105,10 +106,16 @@ class TrainedNetwork:
         """Where the weights are."""
         return next(self.module.parameters()).device
 
-    def __call__(self, windows: torch.Tensor) -> torch.Tensor:
-        """Return the logits of a batch of windows."""
+    @property
+    def stride(self) -> int | tuple[int, int, int]:
+        """What the sides of a window must be multiples of (one number, or one an axis)."""
+        return self.architecture.stride
+
+    def __call__(self, windows: np.ndarray, probabilities: bool = False) -> np.ndarray:
+        """Return the logits of a batch of windows, or their softmax over the channels."""
         with torch.inference_mode(), autocast(self.device, self.bfloat16):
-            return self.module(windows.to(self.device)).float()
+            scores = self.module(torch.from_numpy(np.ascontiguousarray(windows)).to(self.device)).float()
+            return (scores.softmax(1) if probabilities else scores).cpu().numpy()
 
 
 def save_network(folder: Path, network: TrainedNetwork, precision: str = "float16") -> Path:

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from flare_core.inference.ensemble import check_one_grid, is_constant
 from flare_core.inference.nnunet_preprocessing import NnUNetPreprocessing, NnUNetResampling, nonzero_box
@@ -62,7 +61,6 @@ class NnUNetPredictor:
         """Names of the stages whose networks a submission must hold."""
         return (self.members,)
 
-    @torch.inference_mode()
     def __call__(
         self,
         image_hu: np.ndarray,
@@ -87,8 +85,8 @@ class NnUNetPredictor:
         preprocessing: NnUNetPreprocessing = members[0].preprocessing
         image, spacing = preprocessing.to_axes(image_hu), preprocessing.spacing_along_axes(spacing_mm)
         box = nonzero_box(image)
-        grid = torch.from_numpy(np.ascontiguousarray(preprocessing.to_grid(image[box], spacing)))
-        logits = self._mean_logits(members, grid).numpy()
+        grid = np.ascontiguousarray(preprocessing.to_grid(image[box], spacing))
+        logits = self._mean_logits(members, grid)
         labels = np.zeros(image.shape, np.uint8)
         channels = self._best_channels(logits, image[box].shape, preprocessing.spacing_mm, spacing)
         labels[box] = members[0].scheme.to_targets(channels)
@@ -107,7 +105,7 @@ class NnUNetPredictor:
             starts.append([round(step * index) for index in range(count)])
         return [corner[::-1] for corner in itertools.product(*reversed(starts))]
 
-    def weights(self) -> torch.Tensor:
+    def weights(self) -> np.ndarray:
         """Return the weight of each voxel of a window, shape `window`, float16, all > 0.
 
         A Gaussian around voxel side // 2 with a deviation of an eighth of the side, cut off at four deviations; what
@@ -118,12 +116,12 @@ class NnUNetPredictor:
         point = np.zeros(self.window)
         point[tuple(side // 2 for side in self.window)] = 1
         bell = ndimage.gaussian_filter(point, [side / 8 for side in self.window], mode="constant")
-        weights = torch.from_numpy(bell / (bell.max() / CENTER_WEIGHT)).half()
+        weights = (bell / (bell.max() / CENTER_WEIGHT)).astype(np.float16)
         weights[weights == 0] = weights[weights > 0].min()
         return weights
 
-    def _mean_logits(self, members: Sequence[TrainedNetwork], grid: torch.Tensor) -> torch.Tensor:
-        """Return the logits of all folds, averaged, on the grid (float16, (C, X, Y, Z), on the CPU)."""
+    def _mean_logits(self, members: Sequence[TrainedNetwork], grid: np.ndarray) -> np.ndarray:
+        """Return the logits of all folds, averaged, on the grid (float16, (C, X, Y, Z))."""
         total = self._logits(members[0], grid)
         for member in members[1:]:
             total += self._logits(member, grid)
@@ -131,21 +129,22 @@ class NnUNetPredictor:
             total /= len(members)
         return total
 
-    def _logits(self, network: TrainedNetwork, grid: torch.Tensor) -> torch.Tensor:
-        """Return one fold's logits on the grid (float16, (C, X, Y, Z), on the CPU)."""
+    def _logits(self, network: TrainedNetwork, grid: np.ndarray) -> np.ndarray:
+        """Return one fold's logits on the grid (float16, (C, X, Y, Z))."""
         image = Padded(Held(grid), self.window)
         padded, kept = image.planes(0, image.shape[2]), image.kept
         weights = self.weights()
-        total = torch.zeros((network.scheme.channels, *padded.shape), dtype=torch.half)
-        covered = torch.zeros(padded.shape, dtype=torch.half)
+        total = np.zeros((network.scheme.channels, *padded.shape), np.float16)
+        covered = np.zeros(padded.shape, np.float16)
         run = mirrored(network, self.mirror_axes)
-        for corner in self.corners(padded.shape):
-            at = box_at(corner, self.window)
-            scores = run(padded[at][None, None])[0].cpu()
-            total[(slice(None), *at)] += scores * weights  # half += float: added in single precision, then rounded
-            covered[at] += weights
-        total /= covered
-        if not torch.isfinite(total).all():
+        with np.errstate(over="ignore", invalid="ignore"):  # refused below
+            for corner in self.corners(padded.shape):
+                at = box_at(corner, self.window)
+                scores = run(padded[at][None, None])[0]
+                total[(slice(None), *at)] += scores * weights  # half += float: added in single precision, then rounded
+                covered[at] += weights
+            total /= covered
+        if not np.isfinite(total).all():
             raise ValueError("logits are not finite in half precision, in which nnU-Net adds them up, too")
         return total[(slice(None), *kept)]
 

@@ -17,15 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from flare_core.cases.boxes import Box, bounding_box
 from flare_core.cases.preprocessing import ClipAndStandardize
-
-if TYPE_CHECKING:
-    import torch
 
 COARSE_RATIO = 3
 """Above this ratio of the largest to the smallest spacing, the coarsest axis is resampled by itself."""
@@ -43,23 +39,22 @@ class ZScoreNormalization:
 
     masked: bool = False
 
-    def __call__(self, image: torch.Tensor) -> torch.Tensor:
+    def __call__(self, image: np.ndarray) -> np.ndarray:
         """Return the normalized image (X, Y, Z); the input is left as it is."""
-        import torch
         from scipy import ndimage
 
-        normalized = image.numpy().copy()
+        normalized = image.copy()
         inside = ndimage.binary_fill_holes(normalized != 0) if self.masked else ...
         values = normalized[inside]
         normalized[inside] = (values - values.mean()) / max(values.std(), 1e-8)
-        return torch.from_numpy(normalized)
+        return normalized
 
 
 @dataclass(frozen=True)
 class NoNormalization:
     """Leave intensities as they are."""
 
-    def __call__(self, image: torch.Tensor) -> torch.Tensor:
+    def __call__(self, image: np.ndarray) -> np.ndarray:
         """Return the image."""
         return image
 
@@ -153,9 +148,7 @@ class NnUNetPreprocessing:
 
     def to_grid(self, image: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
         """Return the cropped image, normalized and resampled, as float32 (all along the network's axes)."""
-        import torch
-
-        normalized = self.normalization(torch.from_numpy(np.array(image, np.float32, order="C"))).numpy()
+        normalized = self.normalization(np.array(image, np.float32, order="C"))
         return self.resampling(normalized, self.grid_shape(image.shape, spacing_mm), spacing_mm, self.spacing_mm)
 
     def _order_and_signs(self) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -6,13 +6,13 @@ planes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
 from typing import Protocol
 
-import torch
-import torch.nn.functional as F
+import numpy as np
 
 Corner = tuple[int, int, int]
 
@@ -21,28 +21,28 @@ IN_MEMORY = 256 * 2**20
 
 
 class Planes(Protocol):
-    """A volume (X, Y, Z) whose planes are computed or cut out on demand (such as `cases.preprocessing.GridImage`)."""
+    """A volume (X, Y, Z) whose planes are computed or cut out on demand (such as `cases.interpolation.GridImage`)."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Voxels along X, Y, Z."""
 
-    def planes(self, start: int, stop: int) -> torch.Tensor:
-        """Return the planes start <= z < stop as a float32 tensor (X, Y, stop - start)."""
+    def planes(self, start: int, stop: int) -> np.ndarray:
+        """Return the planes start <= z < stop as a float32 array (X, Y, stop - start)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Held:
     """A volume (X, Y, Z) in memory."""
 
-    volume: torch.Tensor
+    volume: np.ndarray
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Voxels along X, Y, Z."""
         return tuple(self.volume.shape)
 
-    def planes(self, start: int, stop: int) -> torch.Tensor:
+    def planes(self, start: int, stop: int) -> np.ndarray:
         """Return a view of the planes start <= z < stop."""
         return self.volume[..., start:stop]
 
@@ -61,12 +61,12 @@ class Padded:
         self.shape = tuple(size + s for size, s in zip(image.shape, short, strict=True))
         self.kept = tuple(slice(b, b + n) for (b, _), n in zip(self._margins, image.shape, strict=True))
 
-    def planes(self, start: int, stop: int) -> torch.Tensor:
+    def planes(self, start: int, stop: int) -> np.ndarray:
         """Return the planes start <= z < stop of the padded volume."""
         first, last = self.kept[2].start, self.kept[2].stop
         planes = self.image.planes(max(start, first) - first, min(stop, last) - first)
-        margins = [(max(0, first - start), max(0, stop - last)), self._margins[1], self._margins[0]]
-        return F.pad(planes, [side for pair in margins for side in pair]) if any(map(any, margins)) else planes
+        margins = [*self._margins[:2], (max(0, first - start), max(0, stop - last))]
+        return np.pad(planes, margins) if any(map(any, margins)) else planes
 
     def in_image(self, corner: Sequence[int]) -> Corner:
         """Return a corner on the padded volume in voxels of the volume itself."""
@@ -90,7 +90,7 @@ class Cropped:
         """Voxels along X, Y, Z."""
         return *self.image.shape[:2], self.kept.stop - self.kept.start
 
-    def planes(self, start: int, stop: int) -> torch.Tensor:
+    def planes(self, start: int, stop: int) -> np.ndarray:
         """Return the planes start <= z < stop, counted from the first one kept."""
         return self.image.planes(self.kept.start + start, self.kept.start + stop)
 
@@ -100,7 +100,7 @@ class SlabStore:
 
     def __init__(self) -> None:
         self._file = SpooledTemporaryFile(max_size=IN_MEMORY)
-        self._plane: torch.Size | None = None
+        self._plane: tuple[int, ...] | None = None
 
     def __enter__(self) -> SlabStore:
         return self
@@ -108,14 +108,14 @@ class SlabStore:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def append(self, slab: torch.Tensor) -> None:
+    def append(self, slab: np.ndarray) -> None:
         """Put away the next planes, float32 (C, X, Y, n)."""
         self._plane = slab.shape[:3]
-        self._file.write(slab.permute(3, 0, 1, 2).contiguous().numpy().data)
+        self._file.write(np.ascontiguousarray(np.moveaxis(slab, 3, 0)).data)
 
-    def planes(self, start: int, stop: int) -> torch.Tensor:
+    def planes(self, start: int, stop: int) -> np.ndarray:
         """Return the planes start <= z < stop that were put away (C, X, Y, stop - start)."""
-        size = self._plane.numel() * torch.float32.itemsize
+        size = math.prod(self._plane) * np.dtype(np.float32).itemsize
         self._file.seek(start * size)
-        content = bytearray(self._file.read((stop - start) * size))
-        return torch.frombuffer(content, dtype=torch.float32).view(-1, *self._plane).permute(1, 2, 3, 0)
+        content = np.frombuffer(self._file.read((stop - start) * size), np.float32)
+        return np.moveaxis(content.reshape(-1, *self._plane), 0, 3)

@@ -13,11 +13,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from flare_core.cases.boxes import Box, bounding_box, rescaled, widened
+from flare_core.cases.interpolation import GridImage, best_channel, slabs_to_labels
 from flare_core.cases.labels import BY_NAME, ORGANS, LabelScheme
-from flare_core.cases.preprocessing import GridImage, slabs_to_labels
 from flare_core.cases.regions import whole
 from flare_core.inference.ensemble import is_constant, mean_slabs
 from flare_core.inference.network import TrainedNetwork
@@ -63,7 +62,6 @@ class RegionEnsemble(Inference):
         """Names of the stages whose networks a submission must hold."""
         return tuple(name for name in (self.localizer, self.members) if name)
 
-    @torch.inference_mode()
     def steps(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> Iterator[Step]:
         """Yield the label map of the networks and the one after each rule."""
         labels = np.zeros(image_hu.shape, np.uint8)
@@ -94,7 +92,6 @@ class RegionEnsemble(Inference):
             for stage, window, box in looks
         )
 
-    @torch.inference_mode()
     def region(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> tuple[slice, slice, slice]:
         """Return the abdominal region that the localizer finds; the whole volume if it finds none."""
         if not self.localizer:
@@ -108,8 +105,7 @@ class RegionEnsemble(Inference):
             return whole(image_hu.shape)
         return self._grown(rescaled(box, grid.shape, image_hu.shape), image_hu.shape, spacing_mm, self.region_axes)
 
-    @torch.inference_mode()
-    def _average(self, grid: GridImage, members: Sequence[TrainedNetwork]) -> Iterator[torch.Tensor]:
+    def _average(self, grid: GridImage, members: Sequence[TrainedNetwork]) -> Iterator[np.ndarray]:
         """Yield the mean scores of all members (C, X, Y, n) up the grid; what is cropped away is background."""
         if not self.first_model_crop or len(members) == 1:
             yield from mean_slabs(members, grid, self.window, self.average)
@@ -124,7 +120,7 @@ class RegionEnsemble(Inference):
             at = kept.start
             for mean in mean_slabs(members[1:], Cropped(grid, kept), self.window, self.average):
                 stop = at + mean.shape[3]
-                yield mean.mul_(len(members) - 1).add_(first.planes(at, stop)).div_(len(members))
+                yield (mean * (len(members) - 1) + first.planes(at, stop)) / len(members)
                 at = stop
             yield from _background(slab.shape[:3], grid.shape[2] - kept.stop)
 
@@ -137,7 +133,7 @@ class RegionEnsemble(Inference):
         is_outside = seen.tumor is not None and (seen.tumor[0] < kept.start or seen.tumor[1] > kept.stop)
         return full if is_outside else kept
 
-    def _favor(self, scores: torch.Tensor) -> torch.Tensor:
+    def _favor(self, scores: np.ndarray) -> np.ndarray:
         """Multiply the favored channels of scores by their factors, in place."""
         for channel, factor in self.favored:
             scores[channel] *= factor
@@ -167,9 +163,9 @@ class Extent:
         self.tumor: tuple[int, int] | None = None
         self._scheme, self._planes = scheme, 0
 
-    def add(self, scores: torch.Tensor) -> None:
+    def add(self, scores: np.ndarray) -> None:
         """Look at the next planes (C, X, Y, n)."""
-        labels = self._scheme.to_targets(scores.argmax(0).numpy())
+        labels = self._scheme.to_targets(best_channel(scores))
         self.organs = self._widened(self.organs, np.isin(labels, ORGAN_IDS))
         self.tumor = self._widened(self.tumor, labels == BY_NAME["tumor"].id)
         self._planes += labels.shape[2]
@@ -181,9 +177,9 @@ class Extent:
         return int(planes[0]) if extent is None else extent[0], int(planes[-1]) + 1
 
 
-def _background(plane: Sequence[int], count: int) -> Iterator[torch.Tensor]:
+def _background(plane: Sequence[int], count: int) -> Iterator[np.ndarray]:
     """Yield `count` planes of scores (C, X, Y) in which the first channel wins."""
-    scores = torch.zeros(*plane, 1)
+    scores = np.zeros((*plane, 1), np.float32)
     scores[0] = 1
     for _ in range(count):
         yield scores

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from flare_core.cases.boxes import Box
-from flare_core.cases.preprocessing import resample_labels, slabs_to_labels
+from flare_core.cases.interpolation import slabs_to_labels
+from flare_core.cases.preprocessing import resample_labels
 from flare_core.cases.regions import BodyBox, whole
 from flare_core.inference.ensemble import WindowScheme, check_one_grid, is_constant, mean_slabs
 from flare_core.inference.trace import Inference, Networks, Spacing, Step, WindowRecord, window_record
@@ -48,7 +48,6 @@ class SlidingEnsemble(Inference):
         """Names of the stages whose networks a submission must hold."""
         return self.members
 
-    @torch.inference_mode()
     def steps(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> Iterator[Step]:
         """Yield the label map of the networks and the one after each rule."""
         members = [network for stage in self.members for network in networks[stage]]
@@ -79,7 +78,7 @@ class SlidingEnsemble(Inference):
         return self.region(image_hu, None, spacing_mm) if self.region else whole(image_hu.shape)
 
     def _channels(
-        self, slabs: Iterator[torch.Tensor], grid_shape: tuple[int, int, int], shape: tuple[int, int, int]
+        self, slabs: Iterator[np.ndarray], grid_shape: tuple[int, int, int], shape: tuple[int, int, int]
     ) -> np.ndarray:
         """Return the best channel of every voxel on the image's grid."""
         if self.resampled not in ("scores", "labels"):

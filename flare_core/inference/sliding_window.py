@@ -16,12 +16,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 
 from flare_core.inference.planes import Corner, Held, Padded, Planes
+from flare_core.timing import timed
 
-Activation = Callable[[torch.Tensor], torch.Tensor] | None
-Network = Callable[[torch.Tensor], torch.Tensor]
+Network = Callable[..., np.ndarray]
+"""Windows (B, 1, *window) to scores (B, C, *window), both float32 on the CPU; `probabilities=True` asks for a softmax
+over the channels (`network.TrainedNetwork`, `backends`)."""
 
 
 @dataclass(frozen=True)
@@ -80,28 +82,28 @@ class SlidingWindow:
         corners = tuple(padded.in_image(corner) for layer in self.layers(padded.shape) for corner in layer)
         return Visits(self.window, corners, len(corners), len(corners))
 
-    def weights(self) -> torch.Tensor:
+    def weights(self) -> np.ndarray:
         """Return the weight of each voxel of a window, shape `window`, all > 0."""
         if self.weighting == "constant":
-            return torch.ones(self.window)
+            return np.ones(self.window, np.float32)
         if self.weighting != "gaussian":
             raise ValueError(f"weighting is 'constant' or 'gaussian', got {self.weighting!r}")
         profiles = []
         for side in self.window:
-            distance = torch.arange(side) - (side - 1) / 2
-            profiles.append(torch.exp(-0.5 * (distance / (side / 8)) ** 2))
+            distance = np.arange(side, dtype=np.float32) - (side - 1) / 2
+            profiles.append(np.exp(-0.5 * (distance / (side / 8)) ** 2))
         product = profiles[0][:, None, None] * profiles[1][:, None] * profiles[2]
-        return product.clamp_(min=1e-3 * float(product.max()))
+        return np.maximum(product, 1e-3 * product.max())
 
-    def slabs(self, network: Network, image: Planes, activation: Activation = None) -> Iterator[torch.Tensor]:
+    def slabs(self, network: Network, image: Planes, probabilities: bool = False) -> Iterator[np.ndarray]:
         """Yield the averaged class scores of a volume from its first planes to its last.
 
         Args:
-            network: (B, 1, *window) to (B, C, *window) on whatever device it likes.
+            network: see `Network`.
             image: the volume; where it is smaller than a window, zeros surround it, and the scores are cropped back.
-            activation: applied to each window's scores before averaging, e.g. a softmax; None averages logits.
+            probabilities: average probabilities, not logits.
         Yields:
-            float32 tensors of shape (C, X, Y, n) on the CPU, one a layer of windows.
+            float32 arrays of shape (C, X, Y, n), one a layer of windows.
         """
         padded = Padded(image, self.window)
         sums = RollingSums(padded, self.weights())
@@ -110,12 +112,12 @@ class SlidingWindow:
             yield from sums.planes_below(layer[0][2])
             for first in range(0, len(layer), self.batch):
                 group = layer[first : first + self.batch]
-                sums.add(group, sums.run(network, group, activation))
+                sums.add(group, sums.run(network, group, probabilities))
         yield from sums.planes_below(padded.shape[2])
 
-    def __call__(self, network: Network, image: torch.Tensor, activation: Activation = None) -> torch.Tensor:
-        """Return the scores of a whole volume (X, Y, Z) in one tensor (C, X, Y, Z); arguments as in `slabs`."""
-        return torch.cat(list(self.slabs(network, Held(image), activation)), dim=3)
+    def __call__(self, network: Network, image: np.ndarray, probabilities: bool = False) -> np.ndarray:
+        """Return the scores of a whole volume (X, Y, Z) in one array (C, X, Y, Z); arguments as in `slabs`."""
+        return np.concatenate(list(self.slabs(network, Held(image), probabilities)), axis=3)
 
 
 class RollingSums:
@@ -124,34 +126,31 @@ class RollingSums:
     Layers of windows come in the order of their z, and `planes_below(z)` comes before the layer at z.
     """
 
-    def __init__(self, image: Padded, weights: torch.Tensor) -> None:
-        self.image, self.weights, self.window = image, weights, tuple(weights.shape)
+    def __init__(self, image: Padded, weights: np.ndarray) -> None:
+        self.image, self.weights, self.window = image, weights, weights.shape
         self._start = 0  # the first plane that has not left yet; the sums begin here
-        self._covered = torch.zeros(*image.shape[:2], self.window[2])
-        self._total: torch.Tensor | None = None
-        self._layer: torch.Tensor | None = None
+        self._covered = np.zeros((*image.shape[:2], self.window[2]), np.float32)
+        self._total: np.ndarray | None = None
+        self._layer: np.ndarray | None = None
 
-    @torch.inference_mode()
-    def run(self, network: Network, corners: Sequence[Corner], activation: Activation) -> torch.Tensor:
-        """Return a network's float32 scores (B, C, *window), on the CPU, for the windows at B corners of this layer."""
+    def run(self, network: Network, corners: Sequence[Corner], probabilities: bool) -> np.ndarray:
+        """Return a network's float32 scores (B, C, *window) for the windows at B corners of this layer."""
         if self._layer is None:
             self._layer = self.image.planes(self._start, self._start + self.window[2])
         windows = [self._layer[box_at((x, y, 0), self.window)] for x, y, _ in corners]
-        scores = network(torch.stack(windows)[:, None]).float()
-        return (scores if activation is None else activation(scores)).cpu()
+        with timed("network"):
+            return network(np.stack(windows)[:, None], *([True] if probabilities else []))
 
-    @torch.inference_mode()
-    def add(self, corners: Sequence[Corner], scores: torch.Tensor) -> None:
+    def add(self, corners: Sequence[Corner], scores: np.ndarray) -> None:
         """Add the scores (B, C, *window) of the windows at `corners` of this layer."""
         if self._total is None:
-            self._total = torch.zeros(scores.shape[1], *self._covered.shape)
+            self._total = np.zeros((scores.shape[1], *self._covered.shape), np.float32)
         for (x, y, _), score in zip(corners, scores, strict=True):
             box = box_at((x, y, 0), self.window)
             self._total[(slice(None), *box)] += score * self.weights
             self._covered[box] += self.weights
 
-    @torch.inference_mode()
-    def planes_below(self, z: int, channels: int | None = None) -> Iterator[torch.Tensor]:
+    def planes_below(self, z: int, channels: int | None = None) -> Iterator[np.ndarray]:
         """Yield the weighted means (C, X, Y, n) of the planes below z that have not left yet, cropped to the image.
 
         They are 0 in every channel where no window was (`channels` of them, if there has been no window at all).
@@ -160,11 +159,11 @@ class RollingSums:
         if count == 0:
             return
         if self._total is None:
-            self._total = torch.zeros(channels, *self._covered.shape)
-        means = self._total[..., :count] / self._covered[..., :count].clamp(min=1e-7)
+            self._total = np.zeros((channels, *self._covered.shape), np.float32)
+        means = self._total[..., :count] / self._covered[..., :count].clip(1e-7)
         for sums in (self._total, self._covered):
             left = sums.shape[-1] - count
-            sums[..., :left] = sums[..., count:].clone()
+            sums[..., :left] = sums[..., count:].copy()
             sums[..., left:] = 0
         self._start, self._layer = z, None
         x, y, kept = self.image.kept
@@ -181,11 +180,11 @@ def mirrored(network: Network, axes: Sequence[int]) -> Network:
         for chosen in itertools.combinations(axes, count)
     ]
 
-    def averaged(windows: torch.Tensor) -> torch.Tensor:
-        total = network(windows)
+    def averaged(windows: np.ndarray, *probabilities: bool) -> np.ndarray:
+        total = network(windows, *probabilities)
         for view in views:
-            total = total + network(windows.flip(view)).flip(view)
-        return total / (len(views) + 1)
+            total = total + np.flip(network(np.flip(windows, view), *probabilities), view)
+        return total / np.float32(len(views) + 1)
 
     return averaged if views else network
 

@@ -17,12 +17,13 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 
+from flare_core.cases.interpolation import best_channel
 from flare_core.cases.labels import LabelScheme
 from flare_core.inference.network import TrainedNetwork
 from flare_core.inference.planes import Corner, Held, Padded, Planes
-from flare_core.inference.sliding_window import Activation, RollingSums, SlidingWindow, Visits, evenly_spread
+from flare_core.inference.sliding_window import RollingSums, SlidingWindow, Visits, evenly_spread
 
 log = logging.getLogger(__name__)
 
@@ -75,25 +76,25 @@ class SparseWindow:
         in_plane = [_around_middle(size, side) for size, side in zip(shape[:2], self.window[:2], strict=True)]
         return *in_plane, evenly_spread(shape[2], self.window[2], self.overlap)
 
-    def slabs(self, network: TrainedNetwork, image: Planes, activation: Activation = None) -> Iterator[torch.Tensor]:
+    def slabs(self, network: TrainedNetwork, image: Planes, probabilities: bool = False) -> Iterator[np.ndarray]:
         """Yield the averaged class scores of a volume from its first planes to its last, as `SlidingWindow.slabs`.
 
         Where no window was, all channels are 0, so that background (the first) wins.
 
         Args:
             network: (B, 1, *window) to (B, C, *window); its `scheme` says which channels are tubes.
-            image, activation: as there.
+            image, probabilities: as there.
         """
-        return self._visit(network, image, activation, [])
+        return self._visit(network, image, probabilities, [])
 
-    def __call__(self, network: TrainedNetwork, image: torch.Tensor, activation: Activation = None) -> torch.Tensor:
-        """Return the scores of a whole volume (X, Y, Z) in one tensor (C, X, Y, Z); arguments as in `slabs`."""
-        return torch.cat(list(self.slabs(network, Held(image), activation)), dim=3)
+    def __call__(self, network: TrainedNetwork, image: np.ndarray, probabilities: bool = False) -> np.ndarray:
+        """Return the scores of a whole volume (X, Y, Z) in one array (C, X, Y, Z); arguments as in `slabs`."""
+        return np.concatenate(list(self.slabs(network, Held(image), probabilities)), axis=3)
 
     def visits(self, network: TrainedNetwork, image: Planes) -> Visits:
         """Return the windows that are run over a volume; which ones the network decides, so it is run."""
         visited: list[Corner] = []
-        for _ in self._visit(network, image, None, visited):
+        for _ in self._visit(network, image, False, visited):
             pass
         return self._record(image, visited)
 
@@ -105,8 +106,8 @@ class SparseWindow:
         return Visits(self.window, tuple(map(padded.in_image, visited)), scheme, sum(map(len, dense)))
 
     def _visit(
-        self, network: TrainedNetwork, image: Planes, activation: Activation, visited: list[Corner]
-    ) -> Iterator[torch.Tensor]:
+        self, network: TrainedNetwork, image: Planes, probabilities: bool, visited: list[Corner]
+    ) -> Iterator[np.ndarray]:
         """Yield the scores as `slabs` does, and note the corner of every window that is run, on the padded volume."""
         padded = Padded(image, self.window)
         xs, ys, zs = self.positions(padded.shape)
@@ -119,9 +120,9 @@ class SparseWindow:
                 is_empty = False
                 continue
             center = (xs[len(xs) // 2], ys[len(ys) // 2], z)
-            scores = sums.run(network, [center], activation)
+            scores = sums.run(network, [center], probabilities)
             visited.append(center)
-            labels = scores[0].argmax(0)
+            labels = best_channel(scores[0])
             is_empty = int((labels > 0).sum()) < self.empty_voxels
             if is_empty or self._is_half_empty(labels):
                 continue
@@ -129,22 +130,22 @@ class SparseWindow:
             others = self._others(labels, network.scheme, [(x, y, z) for y in ys for x in xs], center)
             for start in range(0, len(others), self.batch):
                 group = others[start : start + self.batch]
-                sums.add(group, sums.run(network, group, activation))
+                sums.add(group, sums.run(network, group, probabilities))
             visited += others
         yield from sums.planes_below(padded.shape[2], channels)
         record = self._record(image, visited)
         log.debug("%d windows (all of the scheme %d, dense %d)", record.count, record.scheme, record.dense)
 
-    def _is_half_empty(self, labels: torch.Tensor) -> bool:
+    def _is_half_empty(self, labels: np.ndarray) -> bool:
         """Say whether the front part of a window holds too little."""
         behind = self.window[1] - int(self.front_share * self.window[1])
         return int((labels[:, behind:] > 0).sum()) < self.half_empty_voxels
 
-    def _others(self, labels: torch.Tensor, scheme: LabelScheme, slab: list[Corner], center: Corner) -> list[Corner]:
+    def _others(self, labels: np.ndarray, scheme: LabelScheme, slab: list[Corner], center: Corner) -> list[Corner]:
         """Return the windows of a slab that the labels of its central window call for."""
         others = [corner for corner in slab if corner != center]
         tubes = {i for i, group in enumerate(scheme.groups, start=1) if set(group) <= set(self.tubes)}
-        found = set(labels.unique().tolist()) - {0}
+        found = set(np.unique(labels).tolist()) - {0}
         if not found or not found <= tubes:
             return others
         is_behind, is_in_front = (int((labels[:, side] > 0).sum()) > self.edge_voxels for side in (0, -1))

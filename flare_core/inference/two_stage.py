@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from flare_core.cases.boxes import Box, bounding_box, rescaled, widened
+from flare_core.cases.interpolation import best_channel
 from flare_core.cases.preprocessing import resample_labels
 from flare_core.cases.regions import BodyBox, whole
 from flare_core.inference.ensemble import check_one_grid, is_constant, mean_slabs
@@ -53,7 +53,6 @@ class TwoStage(Inference):
         """Names of the stages whose networks a submission must hold."""
         return self.locator, self.organs, self.tumor
 
-    @torch.inference_mode()
     def steps(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> Iterator[Step]:
         """Yield the label maps of both networks and after each rule on their grid, then the result on the image's.
 
@@ -90,7 +89,6 @@ class TwoStage(Inference):
             for stages, box in looks
         )
 
-    @torch.inference_mode()
     def region(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> Box:
         """Return the part of the image that the second stage sees; the body's box where the locator finds nothing."""
         members = networks[self.locator]
@@ -102,7 +100,7 @@ class TwoStage(Inference):
         return widened(rescaled(box, located.shape, image_hu.shape), self.margin_mm, spacing_mm, image_hu.shape)
 
 
-def _targets(members: Sequence[TrainedNetwork], grid: torch.Tensor) -> np.ndarray:
+def _targets(members: Sequence[TrainedNetwork], grid: np.ndarray) -> np.ndarray:
     """Return the target ids on a grid that one forward pass a network covers."""
     (scores,) = mean_slabs(members, Held(grid), WholeVolume(), "logits")
-    return members[0].scheme.to_targets(scores.argmax(0).numpy())
+    return members[0].scheme.to_targets(best_channel(scores))

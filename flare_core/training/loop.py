@@ -21,6 +21,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
+from flare_core.cases.interpolation import best_channel
 from flare_core.cases.sampling import PreparedCase
 from flare_core.inference.network import (
     BadModel,
@@ -214,8 +215,8 @@ def validate(
     )
     sums = torch.zeros(2, stage.scheme.channels, dtype=torch.float64)
     for case in cases[workers.rank :: workers.count]:
-        predicted = stage.validation.window(network, torch.from_numpy(np.asarray(case.image, np.float32))).argmax(0)
-        predicted, channels = predicted.numpy(), np.asarray(case.channels)
+        predicted = best_channel(stage.validation.window(network, np.asarray(case.image, np.float32)))
+        channels = np.asarray(case.channels)
         for channel in range(1, stage.scheme.channels):
             reference = channels == channel
             if case.annotated[channel] and reference.any():

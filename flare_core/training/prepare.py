@@ -61,7 +61,7 @@ def _prepare(stage: Stage, entry: Entry, load: Callable[[Entry], Case], cache: P
         if stage.region is not None:
             box = stage.region(image_hu, labels, spacing)
             image_hu, labels = image_hu[box], labels[box]
-        image = stage.preprocessing.image_to_grid(image_hu, spacing).numpy().astype(np.float16)
+        image = stage.preprocessing.image_to_grid(image_hu, spacing).astype(np.float16)
         channels = stage.preprocessing.labels_to_grid(stage.scheme.merge(labels), spacing)
         voxels_of = class_voxels(channels)
         _save(cache / f"{entry.id}.image.npy", image)

@@ -1,7 +1,7 @@
 """Windows over a volume."""
 
+import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +10,7 @@ from flare_core.inference.sliding_window import SlidingWindow
 
 def _two_channels(windows):
     """A network that says the same of a voxel whatever the window: scores x and -x."""
-    return torch.cat([windows, -windows], 1)
+    return np.concatenate([windows, -windows], 1)
 
 
 def _corners(scheme, shape):
@@ -36,32 +36,36 @@ def test_half_overlap_takes_steps_of_half_a_window():
     batch=st.integers(1, 3),
 )
 def test_a_network_that_ignores_its_surroundings_gives_the_same_as_on_the_whole(shape, overlap, weighting, batch):
-    image = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    image = np.random.default_rng(1).normal(size=shape).astype(np.float32)
     scores = SlidingWindow((4, 5, 6), overlap, weighting, batch)(_two_channels, image)
     assert scores.shape == (2, *shape)
-    assert torch.allclose(scores, torch.stack([image, -image]), atol=1e-5)
+    assert np.allclose(scores, np.stack([image, -image]), atol=1e-5)
 
 
-def test_the_activation_is_applied_before_averaging():
-    image = torch.randn(6, 4, 4)
-    scores = SlidingWindow((4, 4, 4))(_two_channels, image, activation=lambda s: s.softmax(1))
-    assert torch.allclose(scores.sum(0), torch.ones(6, 4, 4), atol=1e-6)
+def test_probabilities_are_asked_of_the_network_window_by_window():
+    def sure(windows, probabilities=False):
+        return _two_channels(windows) if not probabilities else np.full((len(windows), 2, 4, 4, 4), 0.5, np.float32)
+
+    image = np.random.default_rng(1).normal(size=(6, 4, 4)).astype(np.float32)
+    assert np.allclose(SlidingWindow((4, 4, 4), 0.5)(sure, image, probabilities=True), 0.5)
+    assert np.allclose(SlidingWindow((4, 4, 4), mirror_axes=(0,))(sure, image, probabilities=True), 0.5)
+    assert np.allclose(SlidingWindow((4, 4, 4))(sure, image)[0], image)
 
 
 def test_gaussian_weights_peak_in_the_middle_and_never_vanish():
     weights = SlidingWindow((5, 5, 5), weighting="gaussian").weights()
-    assert weights.argmax() == weights.numel() // 2 and weights.min() > 0
+    assert weights.argmax() == weights.size // 2 and weights.min() > 0
     with pytest.raises(ValueError, match="'constant' or 'gaussian'"):
         SlidingWindow((4, 4, 4), weighting="flat").weights()
 
 
 def test_mirrored_windows_are_averaged_with_their_scores_turned_back():
     def sees_the_first_plane(windows):
-        scores = torch.zeros(len(windows), 2, *windows.shape[2:])
+        scores = np.zeros((len(windows), 2, *windows.shape[2:]), np.float32)
         scores[:, 1, 0] = windows[:, 0, 0]
         return scores
 
-    image = torch.ones(4, 4, 4)
+    image = np.ones((4, 4, 4), np.float32)
     plain = SlidingWindow((4, 4, 4))(sees_the_first_plane, image)
     assert plain[1, 0].min() == 1 and plain[1, 1:].max() == 0
     scores = SlidingWindow((4, 4, 4), mirror_axes=(0, 1))(sees_the_first_plane, image)
