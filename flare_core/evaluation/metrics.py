@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from flare_core.cases.boxes import Box, bounding_box
-from flare_core.evaluation.surface import agreeing_area, area_table, surface_of
+from flare_core.evaluation.surface import area_table, elements_beyond, elements_far, steps_within, surface_of
 
 
 def dsc(reference: np.ndarray, prediction: np.ndarray) -> float:
@@ -58,17 +58,26 @@ def nsd(reference: np.ndarray, prediction: np.ndarray, spacing_mm: Sequence[floa
             "surface Dice needs positive spacings and a tolerance of at least 0, "
             f"got {tuple(spacing_mm)} mm and {tolerance_mm} mm"
         )
+    within = steps_within(spacing_mm, tolerance_mm, reference.shape)
     if reference.strides[0] < reference.strides[2]:  # NIfTI's order: reversed axes give the same surfaces, contiguously
         reference, prediction, spacing_mm = reference.T, prediction.T, tuple(spacing_mm)[::-1]
+        within = None if within is None else within.T
     box = bounding_box(reference | prediction)
     if box is None:
         return float("nan")
+    if not reference.any() or not prediction.any():
+        return 0.0
+    reach = (0, 0, 0) if within is None else [steps - 1 for steps in within.shape]
+    first, second = surface_of(reference[box], reach), surface_of(prediction[box], reach)
+    if within is None:
+        beyond = [elements_far(*pair, spacing_mm, tolerance_mm) for pair in ((first, second), (second, first))]
+    else:
+        beyond = [elements_beyond(*pair, within) for pair in ((first, second), (second, first))]
+    if not any(elements.any() for elements in beyond):
+        return 1.0
     areas = area_table(spacing_mm)
-    first, second = surface_of(reference[box], areas), surface_of(prediction[box], areas)
-    agreeing = agreeing_area(first, second, spacing_mm, tolerance_mm) + agreeing_area(
-        second, first, spacing_mm, tolerance_mm
-    )
-    return agreeing / float(first.areas_mm2.sum() + second.areas_mm2.sum())
+    whole = first.area_mm2(areas) + second.area_mm2(areas)
+    return (whole - first.area_mm2(areas, beyond[0]) - second.area_mm2(areas, beyond[1])) / whole
 
 
 def label_boxes(labels: np.ndarray) -> dict[int, Box]:
@@ -79,25 +88,23 @@ def label_boxes(labels: np.ndarray) -> dict[int, Box]:
     Returns:
         Target id to box, for the ids that occur; background has none.
     """
-    # One bit a target: a plane's rows and columns are then united for all targets at once. Planes are taken along the
-    # axis with the longest stride, so each is one piece of memory (NIfTI arrays are Fortran-ordered).
-    bits = np.left_shift(1, np.arange(16)).astype(np.uint16)
-    bits[0] = 0
-    axis = int(np.argmax(np.abs(labels.strides)))
-    planes = np.moveaxis(labels, axis, 0)
-    along = np.zeros(planes.shape[0], np.uint16)
-    rows, columns = np.zeros(planes.shape[1], np.uint16), np.zeros(planes.shape[2], np.uint16)
+    # One bit a target: the rows and columns of a plane are then united for all targets at once, empty rows left out.
+    # Planes lie across the axis with the longest stride, so each is one piece of memory (NIfTI is Fortran-ordered).
+    order = np.argsort([-abs(stride) for stride in labels.strides], kind="stable")
+    planes = labels.transpose(order)
+    profiles = [np.zeros(size, np.uint16) for size in planes.shape]
     for index, plane in enumerate(planes):
-        coded = bits[plane]
-        in_rows = np.bitwise_or.reduce(coded, axis=1)
-        rows |= in_rows
-        columns |= np.bitwise_or.reduce(coded, axis=0)
-        along[index] = np.bitwise_or.reduce(in_rows)
-    profiles = [rows, columns]
-    profiles.insert(axis, along)
+        filled = np.flatnonzero(plane.max(axis=1, initial=0))
+        if filled.size:
+            rows = slice(int(filled[0]), int(filled[-1]) + 1)
+            bits = np.left_shift(np.uint16(1), plane[rows], dtype=np.uint16)
+            in_rows = np.bitwise_or.reduce(bits, axis=1)
+            profiles[0][index] = np.bitwise_or.reduce(in_rows)
+            profiles[1][rows] |= in_rows
+            profiles[2] |= np.bitwise_or.reduce(bits, axis=0)
     boxes = {}
     for target in range(1, 16):
-        places = [np.flatnonzero(profile & bits[target]) for profile in profiles]
+        places = [np.flatnonzero(profiles[axis] & (1 << target)) for axis in np.argsort(order)]
         if all(place.size for place in places):
             boxes[target] = tuple(slice(int(place[0]), int(place[-1]) + 1) for place in places)
     return boxes

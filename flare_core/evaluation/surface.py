@@ -3,6 +3,9 @@
 Serves the normalized surface Dice. A surface element sits wherever a 2 x 2 x 2 neighborhood of voxels is cut by the
 mask; its area is that of the marching-cubes triangles in this neighborhood. Distances run between neighborhood centers.
 
+Which neighborhoods are cut, and which of them lie near others, is worked out with one bit a neighborhood, 64 by one
+operation, and whether a distance equals the tolerance is decided once for each step of the grid, in float64.
+
 References:
     Nikolov et al. 2021, "Clinically applicable segmentation of head and neck anatomy" (surface Dice), and its
     implementation google-deepmind/surface-distance (Apache-2.0), whose areas these equal in all 256 neighborhoods.
@@ -16,7 +19,6 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import permutations, product
 
-import edt
 import numpy as np
 
 # The surface that cuts off one connected group of corners: the corners, and for each triangle of the cap the area of
@@ -30,8 +32,11 @@ _CAPS = (
     (((1, 0, 0), (1, 1, 0), (1, 1, 1), (0, 1, 1)), ((1, 1, 1), (3, 3, 3), (0, 2, 2), (2, 0, 2))),
 )
 _CORNERS = tuple(product((0, 1), repeat=3))
-_MARGIN = 2  # voxels of background around a crop: the code map then keeps one empty voxel on every side
-_TIE_BAND = 1e-4  # edt computes in float32; distances this close to the tolerance (relative) are decided in float64
+_WORD = np.dtype("<u8")
+_WORD_BITS = 64
+_SPREAD_BYTES = 2**25  # of spread surfaces held at once
+LONGEST_REACH = 64
+"""Steps of the grid within the tolerance along one axis; beyond (no CT has such spacing) SciPy's distances are used."""
 
 
 def _bit(corner: tuple[int, int, int]) -> int:
@@ -98,102 +103,178 @@ def area_table(spacing_mm: Sequence[float]) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """The surface elements of one mask on its padded crop.
+    """The surface elements of one mask, one bit a neighborhood.
+
+    Neighborhood i along an axis spans voxels i and i + 1 of the mask with a border of background. Grid, border and some
+    empty rows and columns behind it (the gaps) are flattened, so that a step along any axis is a step along the flat
+    bits, and one over the end of a row or plane of up to the gaps' size meets nothing.
 
     Attributes:
-        present: bool array, C-contiguous, one element a neighborhood; the outermost layer is empty.
-        places: flat indices of the elements in `present`, ascending.
-        areas_mm2: area of each element, in the order of `places`.
+        voxels: flat uint8 array, the mask in its border and gaps.
+        present: flat array of 64-bit words, lowest bit first, set where a neighborhood is cut by the mask.
+        row_words, plane_words: words a row (the last axis) and a plane (the last two) take.
     """
 
+    voxels: np.ndarray
     present: np.ndarray
-    places: np.ndarray
-    areas_mm2: np.ndarray
+    row_words: int
+    plane_words: int
+
+    def area_mm2(self, areas_mm2: np.ndarray, among: np.ndarray | None = None) -> float:
+        """Return the area of all elements, or of those marked.
+
+        Args:
+            areas_mm2: the table of `area_table`.
+            among: words like `present`, marking some of its elements.
+        """
+        places = _marked(self.present if among is None else among)
+        codes = np.zeros(places.size, np.uint8)
+        for corner in _CORNERS:
+            step = corner[0] * self.plane_words * _WORD_BITS + corner[1] * self.row_words * _WORD_BITS + corner[2]
+            codes |= self.voxels[places + step] * np.uint8(_bit(corner))
+        return float(np.bincount(codes, minlength=256) @ areas_mm2)
 
 
-def surface_of(mask: np.ndarray, areas_mm2: np.ndarray) -> Surface:
+def surface_of(mask: np.ndarray, reach: Sequence[int] = (0, 0, 0)) -> Surface:
     """Find the surface elements of a mask; what lies outside the array counts as background.
 
     Args:
-        mask: bool array of shape (X, Y, Z).
-        areas_mm2: the table of `area_table`.
-    Returns:
-        Its surface on a grid of shape (X + 3, Y + 3, Z + 3); no elements if the mask is empty.
+        mask: bool array of shape (X, Y, Z), fastest if C-contiguous.
+        reach: longest steps along the three axes that will be taken from element to element.
     """
-    codes = np.pad(np.ascontiguousarray(mask), _MARGIN).view(np.uint8)
-    codes = codes[:, :, :-1] << 1 | codes[:, :, 1:]
-    codes = codes[:, :-1] << 2 | codes[:, 1:]
-    codes = codes[:-1] << 4 | codes[1:]
-    present = (codes - np.uint8(1)) < 254  # 0 wraps to 255: neither empty (0) nor full (255)
-    places = np.flatnonzero(present)
-    return Surface(present, places, areas_mm2[codes.ravel()[places]])
+    x, y, z = mask.shape
+    words = -(-(z + 2 + reach[2]) // _WORD_BITS)
+    voxels = np.zeros((x + 2, y + 2 + reach[1], words * _WORD_BITS), np.uint8)
+    voxels[1:-1, 1 : y + 1, 1 : z + 1] = mask
+    filled = np.packbits(voxels.ravel(), bitorder="little").view(_WORD)
+    plane = words * voxels.shape[1]
+    some, every = filled | _moved_down(filled), filled & _moved_down(filled)
+    for step in (words, plane):  # each is joined with its successor; the last ones are border, which is empty
+        some[:-step] |= some[step:].copy()
+        every[:-step] &= every[step:].copy()
+    return Surface(voxels.ravel(), some & ~every, words, plane)
 
 
-def agreeing_area(surface: Surface, other: Surface, spacing_mm: Sequence[float], tolerance_mm: float) -> float:
-    """Return the area of those elements of `surface` that have an element of `other` within the tolerance.
+def steps_within(spacing_mm: Sequence[float], tolerance_mm: float, shape: Sequence[int]) -> np.ndarray | None:
+    """Say which steps of the grid are no longer than the tolerance.
 
-    Most elements of a good prediction lie on the reference's surface or next to it, so 27 look-ups settle them; the
-    rest is settled by a distance transform of the region around it. A distance equal to the tolerance agrees, and ties
-    are decided in float64 on the spacing given, because header spacings are float32 (0.8 is 0.80000001).
+    A length equal to the tolerance is within. Ties are decided in float64 on the spacing given, summed in the order of
+    the axes: header spacings are float32 (0.8 is 0.80000001), and the official code counts them so.
+
+    Args:
+        spacing_mm: voxel edge lengths along the three axes.
+        tolerance_mm: >= 0.
+        shape: of the masks, whose surfaces have one place more along each axis; longer steps are left out.
+    Returns:
+        bool array: element (i, j, k) tells whether a step of i, j and k places (forward or back) is within, with the
+        longest steps that are along each axis; None if these exceed `LONGEST_REACH`.
+    """
+    reach = [min(int(tolerance_mm / edge) + 1, size) for edge, size in zip(spacing_mm, shape, strict=True)]
+    if max(reach) > LONGEST_REACH:
+        return None
+    x, y, z = ((np.arange(steps + 1) * np.float64(edge)) ** 2 for steps, edge in zip(reach, spacing_mm, strict=True))
+    within = np.sqrt((x[:, None, None] + y[:, None]) + z) <= tolerance_mm
+    counts = within[:, 0, 0].sum(), within[0, :, 0].sum(), within[0, 0].sum()
+    return within[tuple(slice(count) for count in counts)]
+
+
+def elements_beyond(surface: Surface, other: Surface, within: np.ndarray) -> np.ndarray:
+    """Mark the elements of a surface that have no element of another one within the tolerance.
+
+    The other surface is spread along the rows by 0, 1, 2, ... places; an element is then near it if, in one of the rows
+    around, the surface spread as far as the ball reaches there meets it. Nearest rows come first: most elements of a
+    good prediction are settled by them and looked up no more.
+
+    Args:
+        surface, other: surfaces of two masks of the same shape, made for the reach of `within`.
+        within: the table of `steps_within` along the axes of the masks.
+    Returns:
+        Words like `surface.present`.
+    """
+    rings = _rings(within)
+    planes, margin = surface.present.size // surface.plane_words, (within.shape[0] - 1) * surface.plane_words
+    margin += (within.shape[1] - 1) * surface.row_words
+    at_once = max(4 * within.shape[0], _SPREAD_BYTES // (8 * surface.plane_words * within.shape[2]))
+    beyond = np.zeros_like(surface.present)
+    for first in range(0, planes, at_once):
+        start, stop = first * surface.plane_words, min(first + at_once, planes) * surface.plane_words
+        words = start + np.flatnonzero(surface.present[start:stop])
+        if not words.size:
+            continue
+        spread = _spread(_cut(other.present, start - margin, stop + margin), within.shape[2] - 1)
+        left = surface.present[words]
+        for ring in rings:
+            for plane, row, reach in ring:
+                step = margin - start + plane * surface.plane_words + row * surface.row_words
+                left &= ~spread[reach][words + step]
+            is_open = left != 0
+            words, left = words[is_open], left[is_open]
+            if not words.size:
+                break
+        beyond[words] = left
+    return beyond
+
+
+def elements_far(surface: Surface, other: Surface, spacing_mm: Sequence[float], tolerance_mm: float) -> np.ndarray:
+    """Mark the same elements as `elements_beyond` by SciPy's distance transform: any reach, slow, much memory.
 
     Args:
         surface, other: surfaces of two masks of the same shape.
-        spacing_mm: voxel edge lengths along the three array axes.
-        tolerance_mm: largest distance that counts as agreement, >= 0.
+        spacing_mm: voxel edge lengths along the axes of the masks.
+        tolerance_mm: >= 0.
     Returns:
-        Area in mm^2; 0 if either surface has no elements.
+        Words like `surface.present`.
     """
-    if not other.places.size:
-        return 0.0
-    spacing = np.asarray(spacing_mm, np.float64)
-    present = other.present
-    left = np.arange(surface.places.size)
-    for offset in _offsets(np.ones(3, np.int64), spacing, 0.0, tolerance_mm):
-        step = offset @ _flat_steps(present.shape)
-        left = left[~present.ravel()[surface.places[left] + step]]
-    if left.size:
-        places = np.stack(np.unravel_index(surface.places[left], present.shape), axis=1)
-        left = left[~_is_near(places, present, spacing, tolerance_mm)]
-    return float(surface.areas_mm2.sum() - surface.areas_mm2[left].sum())
+    from scipy.ndimage import distance_transform_edt  # here, since almost nobody needs it
+
+    if not other.present.any():
+        return surface.present
+    shape = (-1, surface.plane_words // surface.row_words, surface.row_words * _WORD_BITS)
+    absent = np.unpackbits(~other.present.view(np.uint8), bitorder="little").reshape(shape)
+    far = distance_transform_edt(absent, sampling=[float(edge) for edge in spacing_mm]) > tolerance_mm
+    return surface.present & np.packbits(far.ravel(), bitorder="little").view(_WORD)
 
 
-def _flat_steps(shape: tuple[int, ...]) -> np.ndarray:
-    """Return how far a step along each axis leads in the flat C-ordered array."""
-    return np.array((shape[1] * shape[2], shape[2], 1))
+def _rings(within: np.ndarray) -> list[list[tuple[int, int, int]]]:
+    """List the rows of a ball as (step along planes, step along rows, reach in the row), nearest first."""
+    reaches = within.sum(axis=2)
+    rings = [[] for _ in range(max(within.shape[:2]))]
+    for plane, row in np.argwhere(reaches):
+        ring = rings[max(plane, row)]
+        ring += [(p, r, reaches[plane, row] - 1) for p in {plane, -plane} for r in {row, -row}]
+    return [ring for ring in rings if ring]
 
 
-def _offsets(reach: np.ndarray, spacing: np.ndarray, shortest_mm: float, longest_mm: float) -> np.ndarray:
-    """List the steps of up to `reach` voxels whose float64 length lies in a closed range, shortest first."""
-    steps = np.stack(np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij"), axis=-1).reshape(-1, 3)
-    lengths = np.sqrt(((steps * spacing) ** 2).sum(axis=1))
-    order = np.argsort(lengths, kind="stable")
-    return steps[order][(lengths[order] >= shortest_mm) & (lengths[order] <= longest_mm)]
+def _spread(present: np.ndarray, reach: int) -> list[np.ndarray]:
+    """Return flat bits spread by 0, 1, ... `reach` places in both directions."""
+    spread = [present]
+    for _ in range(reach):
+        spread.append(spread[-1] | _moved_down(spread[-1]) | _moved_up(spread[-1]))
+    return spread
 
 
-def _is_near(places: np.ndarray, present: np.ndarray, spacing: np.ndarray, tolerance_mm: float) -> np.ndarray:
-    """Say for each place (N, 3) whether an element of `present` lies within the tolerance."""
-    reach = np.ceil(tolerance_mm / spacing).astype(np.int64) + 1
-    start = np.maximum(places.min(axis=0) - reach, 0)
-    stop = np.minimum(places.max(axis=0) + reach + 1, present.shape)
-    region = np.ascontiguousarray(present[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))])
-    if not region.any():
-        return np.zeros(len(places), bool)
-    local = places - start
-    distance = edt.edt(~region, anisotropy=tuple(spacing), black_border=False)[tuple(local.T)]
-    near = distance <= tolerance_mm
-    tied = np.flatnonzero(np.abs(distance - tolerance_mm) <= _TIE_BAND * tolerance_mm)
-    if tied.size:
-        near[tied] = _has_element(
-            local[tied], region, _offsets(reach, spacing, (1 - 2 * _TIE_BAND) * tolerance_mm, tolerance_mm)
-        )
-    return near
+def _moved_down(words: np.ndarray) -> np.ndarray:
+    """Move flat bits by one place toward the start."""
+    moved = words >> 1
+    moved[:-1] |= words[1:] << 63
+    return moved
 
 
-def _has_element(places: np.ndarray, region: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Say for each place (N, 3) whether any of the offsets (M, 3) leads to an element of the region."""
-    found = np.zeros(len(places), bool)
-    for offset in offsets:
-        target = places + offset
-        inside = ((target >= 0) & (target < region.shape)).all(axis=1)
-        found[inside] |= region[tuple(target[inside].T)]
-    return found
+def _moved_up(words: np.ndarray) -> np.ndarray:
+    """Move flat bits by one place toward the end."""
+    moved = words << 1
+    moved[1:] |= words[:-1] >> 63
+    return moved
+
+
+def _cut(words: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """Return words from start to stop, empty ones where these lie outside."""
+    inside = words[max(start, 0) : stop]
+    return np.concatenate([np.zeros(max(-start, 0), _WORD), inside, np.zeros(max(stop - words.size, 0), _WORD)])
+
+
+def _marked(words: np.ndarray) -> np.ndarray:
+    """Return the places of the bits that are set, ascending."""
+    filled = np.flatnonzero(words)
+    bits = np.flatnonzero(np.unpackbits(words[filled].view(np.uint8), bitorder="little"))
+    return filled[bits // _WORD_BITS] * _WORD_BITS + bits % _WORD_BITS

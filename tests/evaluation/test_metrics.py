@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from flare_core.cases.boxes import bounding_box
+from flare_core.evaluation import surface
 from flare_core.evaluation.metrics import dsc, label_boxes, nsd
 from flare_core.evaluation.surface import area_table, surface_of
 
@@ -52,9 +53,9 @@ def test_empty_masks(metric):
 def test_surface_area_of_a_cube_is_that_of_its_chamfered_marching_cubes_shell():
     # A cube of n voxels: 6 faces of (n-1)^2 whole elements, 12 edges of n-1 elements cut at 45 degrees (sqrt(1/2)),
     # 8 corners with one triangle each (sqrt(3)/8).
-    surface = surface_of(cube((9, 9, 9), (2, 2, 2), 5), area_table((1, 1, 1)))
-    assert len(surface.places) == 6 * 16 + 12 * 4 + 8
-    assert surface.areas_mm2.sum() == pytest.approx(6 * 16 + 12 * 4 * math.sqrt(0.5) + math.sqrt(3))
+    shell = surface_of(cube((9, 9, 9), (2, 2, 2), 5))
+    assert np.bitwise_count(shell.present).sum() == 6 * 16 + 12 * 4 + 8
+    assert shell.area_mm2(area_table((1, 1, 1))) == pytest.approx(6 * 16 + 12 * 4 * math.sqrt(0.5) + math.sqrt(3))
 
 
 def test_surface_area_of_a_flat_plate_follows_the_spacing():
@@ -110,7 +111,7 @@ def test_float32_headers_decide_ties_as_the_official_code_does():
 def test_a_mask_at_the_border_of_the_array_has_its_surface_there():
     inside, at_border = cube((9, 9, 9), (3, 3, 3), 3), cube((3, 3, 3), (0, 0, 0), 3)
     areas = area_table((1, 1, 1))
-    assert surface_of(inside, areas).areas_mm2.sum() == surface_of(at_border, areas).areas_mm2.sum()
+    assert surface_of(inside).area_mm2(areas) == surface_of(at_border).area_mm2(areas)
 
 
 @pytest.mark.parametrize("name", shapes.PAIRS)
@@ -125,26 +126,29 @@ def test_metrics_equal_deepminds(name, is_rough):
     assert found == pytest.approx(expected, abs=1e-12)
 
 
+def neighborhood_codes(mask: np.ndarray) -> np.ndarray:
+    """The code of every 2 x 2 x 2 neighborhood, that of voxel (0, 0, 0) being the last of its first."""
+    mask = np.pad(mask, 1)
+    corners = [mask[x : mask.shape[0] - 1 + x, y : mask.shape[1] - 1 + y, z : mask.shape[2] - 1 + z]
+               for x in (0, 1) for y in (0, 1) for z in (0, 1)]  # fmt: skip
+    return np.tensordot(128 >> np.arange(8), np.array(corners).astype(int), 1)
+
+
 def test_the_rough_shapes_show_every_neighborhood():
     codes = set()
     for shape, _, first, _, _ in shapes.PAIRS.values():
-        mask = np.pad(shapes.rough(shapes.union(shape, first), 1), 1)
-        weights = 128 >> np.arange(8)
-        corners = [mask[x : mask.shape[0] - 1 + x, y : mask.shape[1] - 1 + y, z : mask.shape[2] - 1 + z]
-                   for x in (0, 1) for y in (0, 1) for z in (0, 1)]  # fmt: skip
-        codes |= set(np.unique(np.tensordot(weights, np.array(corners).astype(int), 1)).tolist())
+        codes |= set(np.unique(neighborhood_codes(shapes.rough(shapes.union(shape, first), 1))).tolist())
     assert codes == set(range(256))
 
 
 def brute_force_nsd(reference, prediction, spacing, tolerance) -> float:
     """Compare every element with every other one."""
-    areas = area_table(spacing)
-    shells = [surface_of(mask, areas) for mask in (reference, prediction)]
-    places = [np.argwhere(shell.present) for shell in shells]
+    shells = [neighborhood_codes(mask) for mask in (reference, prediction)]
+    places = [np.argwhere((codes > 0) & (codes < 255)) for codes in shells]
     apart = np.sqrt((((places[0][:, None] - places[1][None]) * np.array(spacing)) ** 2).sum(axis=-1))
     near = [(apart <= tolerance).any(axis=1), (apart <= tolerance).any(axis=0)]
-    agreeing = sum(shell.areas_mm2[close].sum() for shell, close in zip(shells, near, strict=True))
-    return agreeing / sum(shell.areas_mm2.sum() for shell in shells)
+    areas = [area_table(spacing)[codes[tuple(where.T)]] for codes, where in zip(shells, places, strict=True)]
+    return sum(area[close].sum() for area, close in zip(areas, near, strict=True)) / sum(a.sum() for a in areas)
 
 
 @settings(max_examples=150, deadline=None)
@@ -153,6 +157,37 @@ def test_nsd_equals_brute_force(reference, prediction, spacing, tolerance):
     if reference.any() and prediction.any():
         expected = brute_force_nsd(reference, prediction, spacing, tolerance)
         assert nsd(reference, prediction, spacing, tolerance) == pytest.approx(expected, abs=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), SPACINGS, st.sampled_from([0, 1, 2.5, 5, 9]), st.sampled_from("CF"))
+def test_nsd_equals_brute_force_over_several_words_and_slabs(seed, spacing, tolerance, order):
+    # Rows of 64 neighborhoods and more take several words; few elements in a large grid are far apart, and some of a
+    # row's last neighborhoods lie next to the following row's first ones in memory.
+    rng = np.random.default_rng(seed)
+    shape = tuple(rng.integers((1, 1, 60), (24, 12, 140)))
+    reference, prediction = (np.asarray(rng.random(shape) < 4 / np.prod(shape), order=order) for _ in range(2))
+    reference[0, 0, -1] = prediction[-1, -1, 0] = True
+    expected = brute_force_nsd(reference, prediction, spacing, tolerance)
+    assert nsd(reference, prediction, spacing, tolerance) == pytest.approx(expected, abs=1e-12)
+    with pytest.MonkeyPatch.context() as patch:  # a few planes at a time
+        patch.setattr(surface, "_SPREAD_BYTES", 0)
+        assert nsd(reference, prediction, spacing, tolerance) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", shapes.PAIRS)
+def test_a_reach_too_long_for_spreading_gives_the_same(name, monkeypatch):
+    shape, spacing, first, second, tolerance = shapes.PAIRS[name]
+    masks = shapes.rough(shapes.union(shape, first), 1), shapes.rough(shapes.union(shape, second), 2)
+    found = nsd(*masks, float32_header(spacing), tolerance / 2)
+    monkeypatch.setattr(surface, "LONGEST_REACH", 0)
+    assert nsd(*masks, float32_header(spacing), tolerance / 2) == pytest.approx(found, abs=1e-12)
+
+
+def test_a_spacing_in_the_wrong_unit_costs_no_memory():
+    reference, prediction = cube((80, 80, 80), (2, 2, 2), 5), cube((80, 80, 80), (70, 70, 70), 5)
+    assert nsd(reference, prediction, (1e-6, 1e-6, 1e-6), 2) == 1
+    assert nsd(reference, prediction, (1e6, 1e6, 1e6), 2) == 0
 
 
 @settings(max_examples=60, deadline=None)
