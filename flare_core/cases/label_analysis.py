@@ -75,13 +75,15 @@ class LabelAnalysis:
             getattr(self, name).to_csv(folder / f"{name}.csv", index=False, lineterminator="\n", float_format="%.6g")
 
 
-def analyze(dataset: Dataset) -> LabelAnalysis:
+def analyze(dataset: Dataset, *, jobs: int = 1) -> LabelAnalysis:
     """Count every label of a dataset.
 
     Args:
         dataset: any; cases without labels get a row of zeros, and a case whose file is bad does not stop the others.
+        jobs: how many label files are read at once.
     """
-    report = map_cases(count_labels, [(entry.id, entry) for entry in dataset.entries], title="label analysis")
+    cases = [(entry.id, entry) for entry in dataset.entries]
+    report = map_cases(count_labels, cases, title="label analysis", jobs=jobs)
     counted = [(entry, report.results[entry.id]) for entry in dataset.entries if entry.id in report.results]
     return LabelAnalysis(
         presence=_presence(counted),

@@ -153,6 +153,8 @@ def evaluate_folders(
     scores_csv: Path | None = None,
     annotated: Mapping[str, Collection[str]] | None = None,
     maps: LabelMaps = FLARE_VALUES,
+    *,
+    jobs: int = 1,
 ) -> Evaluation:
     """Score a folder of predictions against a folder of references, paired by case id.
 
@@ -164,6 +166,7 @@ def evaluate_folders(
         scores_csv: where the long table goes (the means beside it); None writes nothing.
         annotated: case id to the targets that its annotator marked, where known.
         maps: what the values of the files mean.
+        jobs: how many cases are scored at once, each of them needing the memory of its two label maps.
     Returns:
         All scores; `is_complete` is False if any prediction is missing or unusable, or a reference unreadable.
     Raises:
@@ -187,7 +190,7 @@ def evaluate_folders(
         prediction = found.get(case, Path(predictions) / f"{case}.nii.gz")
         return evaluate_case(prediction, wanted[case], rules, annotated.get(case), case, maps)
 
-    report = map_cases(evaluate, [(case, case) for case in wanted], title="evaluate")
+    report = map_cases(evaluate, [(case, case) for case in wanted], title="evaluate", jobs=jobs)
     failures = {case: result.problem for case, result in report.results.items() if result.problem}
     extra = sorted(set(found) - set(wanted))
     warnings = (f"predictions without a reference, not scored: {', '.join(extra)}",) if extra else ()

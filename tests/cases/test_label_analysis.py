@@ -211,6 +211,7 @@ def test_real_kidney_labels_have_the_volumes_of_kidneys(tmp_path):
     (tmp_path / "map.json").write_text(json.dumps({"1": ["right_kidney", "left_kidney"], "2": "tumor"}))
     found = analyze(Dataset.load(KITS, read_label_map(tmp_path / "map.json")))
     assert found.failures == {}
+    assert analyze(Dataset.load(KITS, read_label_map(tmp_path / "map.json")), jobs=2).presence.equals(found.presence)
     table = found.presence.set_index("case")
     assert len(table) == 6
     assert table.loc["case_00003", "right_kidney+left_kidney"] == 537300  # counted with nibabel and numpy.bincount

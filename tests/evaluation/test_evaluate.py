@@ -72,6 +72,15 @@ def test_arrays_are_compared_as_stored(tmp_path, axes):
     assert evaluate_case(second, first, FLARE23).scores == score_case(FLARE23, reference, prediction, spacing)
 
 
+def test_several_cases_at_once_give_the_same_tables_and_failures(folders, tmp_path):
+    (folders[0] / "b.nii.gz").write_bytes(b"no volume")
+    alone, together = (evaluate_folders(*folders, FLARE23, tmp_path / f"{n}.csv", jobs=n) for n in (1, 3))
+    assert (tmp_path / "1.csv").read_bytes() == (tmp_path / "3.csv").read_bytes()
+    assert list(together.cases) == ["a", "b", "c"]
+    assert together.failures == alone.failures
+    assert list(together.failures) == ["b"]
+
+
 def test_two_files_are_paired_whatever_their_names(folders, tmp_path):
     predictions, references = folders
     evaluation = evaluate_files(predictions / "b.nii.gz", references / "a.nii.gz", FLARE23, tmp_path / "scores.csv")
