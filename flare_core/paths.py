@@ -1,8 +1,9 @@
-"""Say where things lie in the project's tree: the only module that knows it.
+"""Say where things lie in the project's tree, and what is kept outside of it: the only module that knows.
 
 Serves every step; holds no other knowledge. All paths are absolute and computed from this file's place.
 """
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,3 +32,8 @@ def submission_of(system: str, profile: str) -> Path:
 def run_of(system: str, profile: str) -> Path:
     """Return the folder in which a system is trained at a profile."""
     return RUNS / profile / system
+
+
+def user_cache() -> Path:
+    """Return the folder outside of the tree for what can be made again: compiled networks."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flare_core"

@@ -20,7 +20,7 @@ TEXTS = [
 ]
 # A module may import from its own step and from any step before it; what is not named here may import everything.
 STEPS = (
-    {"recipe", "paths", "batch", "storage"},
+    {"recipe", "paths", "batch", "storage", "machine", "timing"},
     {"cases"},
     {"models"},
     {"inference", "evaluation"},

@@ -14,10 +14,10 @@ Box = tuple[slice, slice, slice]
 
 
 def bounding_box(mask: np.ndarray) -> Box | None:
-    """Return the smallest box that holds the mask, or None if the mask is empty.
+    """Return the smallest box that holds all that is not 0, or None if there is nothing.
 
     Args:
-        mask: bool array of shape (X, Y, Z).
+        mask: bool or integer array of shape (X, Y, Z).
     """
     box = []
     for axis in range(mask.ndim):

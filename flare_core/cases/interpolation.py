@@ -8,7 +8,7 @@ result: nothing here grows with the length of the body.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -150,7 +150,7 @@ def _outdo(best: np.ndarray, channels: np.ndarray, channel: int, scores: np.ndar
 
 
 def slabs_to_labels(
-    slabs: Iterable[np.ndarray], grid_shape: tuple[int, int, int], shape: tuple[int, int, int]
+    slabs: Iterable[np.ndarray], grid_shape: Sequence[int], out: np.ndarray, table: np.ndarray | None = None
 ) -> np.ndarray:
     """Resample class scores trilinearly, as they come, and return the best channel of every voxel.
 
@@ -161,12 +161,13 @@ def slabs_to_labels(
         slabs: float32 arrays of shape (C, x, y, any number of planes) that make up the grid from its first plane to its
             last; logits or probabilities.
         grid_shape: (x, y, z) of the grid.
-        shape: the grid (X, Y, Z) to return, over the same extent.
+        out: uint8 array (X, Y, Z) of zeros over the same extent, which takes the channels 0..C - 1 (of equally good
+            ones the lower); fastest where x runs fastest in memory (`order="F"`).
+        table: what to write for each channel instead of its number (uint8; 0 for the first).
     Returns:
-        uint8 array of shape (X, Y, Z) with channels 0..C - 1, x running fastest; of equally good channels the lower.
+        `out`.
     """
-    labels = np.zeros(shape, np.uint8, order="F")
-    columns, rows, along = (Between.of(n, m) for n, m in zip(grid_shape, shape, strict=True))
+    columns, rows, along = (Between.of(n, m) for n, m in zip(grid_shape, out.shape, strict=True))
 
     def fill(z: int, lower: ScorePlane, upper: ScorePlane) -> None:
         box = lower.joined(upper)
@@ -175,7 +176,8 @@ def slabs_to_labels(
         at = rows.reached_from(box[0]), columns.reached_from(box[1])
         near = rows[at[0]], columns[at[1]]
         if near[0].lower.size and near[1].lower.size:  # a coarser image may skip the box
-            labels[at[1], at[0], z] = _best_between(lower, upper, along.share[z], *near).T
+            channels = _best_between(lower, upper, along.share[z], *near)
+            out[at[1], at[0], z] = (channels if table is None else table[channels]).T
 
     planes = enumerate(ScorePlane(plane) for slab in slabs for plane in np.moveaxis(slab, 3, 0).swapaxes(2, 3))
     held: dict[int, ScorePlane] = {}
@@ -191,7 +193,7 @@ def slabs_to_labels(
             list(threads.map(lambda z, pair=pair: fill(z, *pair), range(first, last)))
         for _ in planes:  # a generator is run to its end
             pass
-    return labels
+    return out
 
 
 def _runs(along: Between) -> Iterator[tuple[int, int]]:
@@ -242,8 +244,3 @@ def _best_between(
         else:
             _outdo(best, channels, channel, scores)
     return channels
-
-
-def scores_to_labels(scores: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """Return the best channel of every voxel of a grid (X, Y, Z) from scores (C, x, y, z): see `slabs_to_labels`."""
-    return slabs_to_labels([scores], tuple(scores.shape[1:]), shape)

@@ -123,8 +123,12 @@ class LabelScheme:
         Returns:
             uint8 array of the same shape with target ids.
         """
-        table = np.array([0, *(BY_NAME[group[0]].id for group in self.groups)], np.uint8)
-        return table[channel_map]
+        return self.table[channel_map]
+
+    @property
+    def table(self) -> np.ndarray:
+        """Target id of each channel, uint8; a united channel has its first target's."""
+        return np.array([0, *(BY_NAME[group[0]].id for group in self.groups)], np.uint8)
 
     def annotated_channels(self, annotated: Iterable[str]) -> np.ndarray:
         """Say which channels a case can teach: those whose every target is annotated.

@@ -85,7 +85,7 @@ def read_image(
     *,
     volume: int | None = None,
     assume_spacing_mm: Sequence[float] | None = None,
-    dtype: type[np.generic] = np.float32,
+    dtype: type[np.generic] | None = np.float32,
 ) -> Volume:
     """Read a CT.
 
@@ -93,14 +93,15 @@ def read_image(
         path: a .nii or .nii.gz file (told apart by content).
         volume: which volume of a series to take, from 0; None refuses a series.
         assume_spacing_mm: voxel edges of the stored axes, used only where the header gives none.
-        dtype: float32, or int16 for half the memory; fractions of a HU are then rounded.
+        dtype: float32; int16 for half the memory, fractions of a HU are then rounded; None for int16 where the file
+            holds nothing that int16 would not hold, else float32.
     Returns:
         HU. A constant or all-air image is returned with a warning.
     Raises:
         BadInput: whatever makes the file unusable, in one line.
     """
-    if dtype not in (np.float32, np.int16):
-        raise ValueError(f"expected dtype float32 or int16, got {dtype}")
+    if dtype not in (np.float32, np.int16, None):
+        raise ValueError(f"expected dtype float32, int16 or None, got {dtype}")
     return _read(Path(path), ImageCheck, dtype, volume, assume_spacing_mm)
 
 
@@ -195,7 +196,7 @@ def check_case_id(name: str, path: str | Path) -> None:
 def _read(
     path: Path,
     check_for: Callable[[Header, Path], ImageCheck | LabelCheck],
-    dtype: type,
+    dtype: type | None,
     volume: int | None,
     assume_spacing_mm: Sequence[float] | None,
 ) -> Volume:
@@ -207,7 +208,7 @@ def _read(
         total = header.offset + header.voxels * header.volumes * header.dtype.itemsize
         stream.require(total)
         check = check_for(header, path)
-        flat = np.empty(header.voxels, dtype)
+        flat = np.empty(header.voxels, dtype or (np.int16 if _holds_int16(header) else np.float32))
         stream.skip_to(first, total)
         done = 0
         for piece in stream.chunks(header.voxels * header.dtype.itemsize, total):
@@ -221,6 +222,12 @@ def _read(
         log.warning("%s: %s", path, warning)
     data = geometry.to_ras(flat.reshape(header.shape, order="F"))
     return Volume(data, geometry, path, warnings)
+
+
+def _holds_int16(header: Header) -> bool:
+    """Say whether every HU that a file can hold within `voxel_checks.HU_LIMITS` is a whole number of 16 bits."""
+    is_shifted = header.slope == 1 and float(header.intercept).is_integer() and header.intercept <= 0
+    return np.can_cast(header.dtype, np.int16) and (is_shifted or not header.is_scaled)
 
 
 def _header(stream: VoxelStream) -> Header:

@@ -166,6 +166,16 @@ def _splines(image_hu: np.ndarray, shape: tuple[int, int, int], order: int) -> n
     return np.clip(resized, image_hu.min(), image_hu.max(), out=resized)
 
 
-def resample_labels(labels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """Return a label map (X, Y, Z) on another grid over the same extent, by nearest neighbor."""
-    return labels[np.ix_(*(nearest_indices(n, m) for n, m in zip(labels.shape, shape, strict=True)))]
+def resample_labels(labels: np.ndarray, shape: tuple[int, int, int], out: np.ndarray | None = None) -> np.ndarray:
+    """Return a label map (X, Y, Z) on another grid over the same extent, by nearest neighbor.
+
+    Args:
+        labels: the map.
+        shape: of the grid.
+        out: array of that shape that takes the result.
+    """
+    out = np.empty(shape, labels.dtype, order="F") if out is None else out
+    x, y, z = (nearest_indices(n, m) for n, m in zip(labels.shape, shape, strict=True))
+    for index, plane in enumerate(z):
+        out[..., index] = labels[..., plane].T[y].take(x, 1).T
+    return out

@@ -36,7 +36,10 @@ class LabelBox:
         """
         if labels is None:
             return whole(image_hu.shape)
-        return _around(labels > 0, self.margin_mm, spacing_mm)
+        box = bounding_box(labels)
+        if box is None:
+            return whole(labels.shape)
+        return widened(box, (self.margin_mm,) * 3, spacing_mm, labels.shape)
 
 
 @dataclass(frozen=True)
@@ -53,17 +56,20 @@ class BodyBox:
 
     def __call__(self, image_hu: np.ndarray, labels: np.ndarray | None, spacing_mm: Sequence[float]) -> Box:
         """Return the box, the whole volume if nothing is above the threshold; arguments as in `LabelBox`."""
-        return _around(image_hu > self.threshold_hu, self.margin_mm, spacing_mm)
+        sides = [np.zeros(size, bool) for size in image_hu.shape]
+        for z in range(image_hu.shape[2]):  # a plane at a time: a mask of all of it would take half the image's memory
+            above = image_hu[..., z] > self.threshold_hu
+            columns = above.any(1)
+            sides[0] |= columns
+            sides[1] |= above.any(0)
+            sides[2][z] = columns.any()
+        if not sides[2].any():
+            return whole(image_hu.shape)
+        found = [np.flatnonzero(side) for side in sides]
+        box = tuple(slice(int(at[0]), int(at[-1]) + 1) for at in found)
+        return widened(box, (self.margin_mm,) * 3, spacing_mm, image_hu.shape)
 
 
 def whole(shape: Sequence[int]) -> Box:
     """Return the box that is the whole volume."""
     return tuple(slice(0, int(size)) for size in shape)
-
-
-def _around(mask: np.ndarray, margin_mm: float, spacing_mm: Sequence[float]) -> Box:
-    """Return the widened box around a mask, or the whole volume if the mask is empty."""
-    box = bounding_box(mask)
-    if box is None:
-        return whole(mask.shape)
-    return widened(box, (margin_mm,) * 3, spacing_mm, mask.shape)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from flare_core.inference.network import TrainedNetwork
+from flare_core.inference.backends import Network
 from flare_core.inference.planes import Planes
 from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.inference.sparse_window import SparseWindow
@@ -29,7 +29,7 @@ def is_constant(image_hu: np.ndarray) -> bool:
     return True
 
 
-def check_one_grid(members: Sequence[TrainedNetwork], *, one_scheme: bool = True) -> None:
+def check_one_grid(members: Sequence[Network], *, one_scheme: bool = True) -> None:
     """Refuse networks whose scores do not lie on the same voxels or do not stand for the same channels.
 
     Args:
@@ -47,9 +47,7 @@ def check_one_grid(members: Sequence[TrainedNetwork], *, one_scheme: bool = True
             )
 
 
-def mean_slabs(
-    members: Sequence[TrainedNetwork], image: Planes, window: WindowScheme, average: str
-) -> Iterator[np.ndarray]:
+def mean_slabs(members: Sequence[Network], image: Planes, window: WindowScheme, average: str) -> Iterator[np.ndarray]:
     """Yield the mean scores of networks on a grid, from its first planes to its last.
 
     Args:

@@ -15,7 +15,7 @@ import numpy as np
 
 from flare_core.cases.boxes import Box
 from flare_core.inference.sliding_ensemble import SlidingEnsemble
-from flare_core.inference.trace import Inference, Networks, Spacing, Step, WindowRecord
+from flare_core.inference.trace import Inference, Networks, Spacing, Step, WindowRecord, cleaned
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,21 @@ class MergedNetworks(Inference):
         """Names of the stages whose networks a submission must hold."""
         return tuple(dict.fromkeys((*self.organs.stages, *self.tumor.stages)))
 
-    def steps(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> Iterator[Step]:
+    def steps(
+        self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks, in_place: bool = False
+    ) -> Iterator[Step]:
         """Yield the steps of both, the merged map and the one after each rule."""
         found = []
         for name, part in (("organs", self.organs), ("tumor", self.tumor)):
-            for step in part.steps(image_hu, spacing_mm, networks):
+            for step in part.steps(image_hu, spacing_mm, networks, in_place):
                 yield replace(step, name=f"{name}: {step.name}")
             found.append(step.labels)
         organs, tumor = found
-        labels = np.where(tumor > 0, tumor, organs)
+        labels = organs if in_place else organs.copy(order="F")
+        for z in range(labels.shape[2]):
+            np.copyto(labels[..., z], tumor[..., z], where=tumor[..., z] > 0)
         yield Step("tumor over organs", labels, spacing_mm)
-        for rule in self.postprocessing:
-            labels = rule(labels, spacing_mm)
-            yield Step(type(rule).__name__, labels, spacing_mm)
+        yield from cleaned(labels, self.postprocessing, spacing_mm, in_place)
 
     def regions(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> dict[str, Box]:
         """Return the boxes that the networks are shown, by name; none if they see the whole image."""

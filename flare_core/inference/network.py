@@ -1,7 +1,8 @@
-"""A trained network as a folder: `weights.safetensors` and `model.json`.
+"""A trained network in torch: computed on a processor or a CUDA device, written to a model folder and read back.
 
-Serves training (which writes it), pseudo-labels and prediction (which read it). A folder says by itself what it is; its
-weights are checked by SHA-256 and architecture before they are used, and nothing in it can run code.
+Serves training (which writes the folder: `weights.safetensors` and `model.json`), and prediction by the torch backend.
+A folder says by itself what it is; its weights are checked by SHA-256 and architecture before they are used, and
+nothing in it can run code.
 """
 
 from __future__ import annotations
@@ -18,33 +19,9 @@ import numpy as np
 import torch
 from safetensors.torch import load, save
 
-from flare_core.cases.labels import LabelScheme
-from flare_core.cases.preprocessing import ClipAndStandardize, FixedGrid, IntensityWindow, Preprocessing, SigmoidWindow
-from flare_core.inference.nnunet_labels import NnUNetLabels
-from flare_core.inference.nnunet_preprocessing import (
-    NnUNetPreprocessing,
-    NnUNetResampling,
-    NoNormalization,
-    ZScoreNormalization,
-)
-from flare_core.models.phtrans import PHTrans
-from flare_core.models.segresnet import SegResNet
-from flare_core.models.smit import SmitPretraining
-from flare_core.models.swinx import SwinX
-from flare_core.models.unet import PlainUNet, ResidualEncoderUNet
-from flare_core.recipe import decode, encode
+from flare_core.inference.stored_network import Architecture, BadModel, StoredNetwork, Stride, read_network
+from flare_core.recipe import encode
 from flare_core.storage import write_file
-
-PARTS = (
-    *(LabelScheme, Preprocessing, FixedGrid, IntensityWindow, SigmoidWindow, ClipAndStandardize),
-    *(NnUNetLabels, NnUNetPreprocessing, NnUNetResampling, NoNormalization, ZScoreNormalization),
-    *(SegResNet, PlainUNet, ResidualEncoderUNet, PHTrans, SwinX, SmitPretraining),
-)
-"""Every part that a stored network may be made of; a new network file adds its class here."""
-
-
-class BadModel(ValueError):
-    """A model folder that cannot be used; the message names the folder, what is wrong and what to do."""
 
 
 def pick_device(wanted: str = "auto") -> str:
@@ -92,14 +69,21 @@ class TrainedNetwork:
         preprocessing: its grid and intensities.
         facts: what made it (system, stage, fold, steps, seed, ...).
         bfloat16: compute convolutions in bfloat16.
+        batch: windows a forward pass; None leaves it to the window scheme.
     """
 
     module: torch.nn.Module
-    architecture: SegResNet | PlainUNet | ResidualEncoderUNet
-    scheme: LabelScheme | NnUNetLabels
-    preprocessing: Preprocessing | NnUNetPreprocessing
+    architecture: Architecture
+    scheme: Any
+    preprocessing: Any
     facts: dict[str, Any] = field(default_factory=dict)
     bfloat16: bool = False
+    batch: int | None = None
+
+    @property
+    def precision(self) -> str:
+        """`bfloat16` or `float32`."""
+        return "bfloat16" if self.bfloat16 else "float32"
 
     @property
     def device(self) -> torch.device:
@@ -107,7 +91,7 @@ class TrainedNetwork:
         return next(self.module.parameters()).device
 
     @property
-    def stride(self) -> int | tuple[int, int, int]:
+    def stride(self) -> Stride:
         """What the sides of a window must be multiples of (one number, or one an axis)."""
         return self.architecture.stride
 
@@ -152,43 +136,28 @@ def save_network(folder: Path, network: TrainedNetwork, precision: str = "float1
     return folder
 
 
-def load_network(folder: Path, device: str = "cpu", exact: bool = False) -> TrainedNetwork:
+def load_network(folder: Path | StoredNetwork, device: str = "cpu", exact: bool = False) -> TrainedNetwork:
     """Read a model folder.
 
     Args:
-        folder: holds `weights.safetensors` and `model.json`.
+        folder: holds `weights.safetensors` and `model.json`; or what `read_network` returned for it.
         device: torch device.
         exact: float32 everywhere, even where bfloat16 is faster; a network stored in float32 is always computed so.
     Raises:
         BadModel: if a file is missing or damaged, the architecture is unknown, the weights do not belong to it
             (SHA-256, names, shapes) or are not finite.
     """
-    try:
-        weights = (folder / "weights.safetensors").read_bytes()
-        model = json.loads((folder / "model.json").read_text())
-    except FileNotFoundError as error:
-        raise BadModel(f"{folder}: expected weights.safetensors and model.json, {error.filename} is missing") from None
-    except ValueError as error:
-        raise BadModel(f"{folder}/model.json is not JSON ({error}); copy the model folder again") from None
-    if hashlib.sha256(weights).hexdigest() != model.get("sha256"):
-        raise BadModel(f"{folder}: weights.safetensors is not the file that model.json describes (SHA-256 differs)")
-    try:
-        architecture, scheme, preprocessing = (
-            decode(model[key], PARTS) for key in ("network", "scheme", "preprocessing")
-        )
-    except (KeyError, ValueError) as error:
-        raise BadModel(f"{folder}/model.json does not describe a network of this version: {error}") from None
-    module = architecture.build(scheme.channels)
-    state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in load(weights).items()}
+    stored = folder if isinstance(folder, StoredNetwork) else read_network(folder)
+    state = load(stored.weights())
+    state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    module = stored.architecture.build(stored.scheme.channels)
     try:
         module.load_state_dict(state, strict=True)
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip()
-        raise BadModel(f"{folder}: the weights do not fit the network in model.json: {reason}") from None
+        raise BadModel(f"{stored.folder}: the weights do not fit the network in model.json: {reason}") from None
     if not all(torch.isfinite(tensor).all() for tensor in state.values()):
-        raise BadModel(f"{folder}: the weights hold NaN or infinite values; train or copy the model again")
-    known = ("format", "network", "scheme", "preprocessing", "precision", "sha256")
-    facts = {k: v for k, v in model.items() if k not in known}
+        raise BadModel(f"{stored.folder}: the weights hold NaN or infinite values; train or copy the model again")
     module = module.eval().to(device)
-    fast = not exact and model.get("precision") != "float32" and has_fast_bfloat16(torch.device(device))
-    return TrainedNetwork(module, architecture, scheme, preprocessing, facts, bfloat16=fast)
+    fast = not exact and stored.precision != "float32" and has_fast_bfloat16(torch.device(device))
+    return TrainedNetwork(module, stored.architecture, stored.scheme, stored.preprocessing, stored.facts, bfloat16=fast)

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from flare_core.inference.network import BadModel
+from flare_core.inference.stored_network import BadModel
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,10 +16,11 @@ from typing import Any
 
 from flare_core.cases.bad_input import BadInput
 from flare_core.cases.strict_json import read_strict_json
-from flare_core.inference.network import BadModel, TrainedNetwork
+from flare_core.inference.network import TrainedNetwork
 from flare_core.inference.nnunet_checkpoint import Checkpoint, read_checkpoint, weights_along_xyz
 from flare_core.inference.nnunet_mode import NnUNetPredictor
 from flare_core.inference.nnunet_plans import Plans, labels_of
+from flare_core.inference.stored_network import BadModel
 from flare_core.inference.submission import save_submission
 from flare_core.storage import file_hash
 

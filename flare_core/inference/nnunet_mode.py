@@ -26,7 +26,7 @@ from flare_core.inference.planes import Held, Padded
 from flare_core.inference.sliding_window import box_at, mirrored
 
 if TYPE_CHECKING:
-    from flare_core.inference.network import TrainedNetwork
+    from flare_core.inference.backends import Network
 
 CENTER_WEIGHT = 10
 """Weight of a window's center. Half precision holds 65504, so sums of logits beyond some 200 would overflow."""
@@ -65,7 +65,7 @@ class NnUNetPredictor:
         self,
         image_hu: np.ndarray,
         spacing_mm: tuple[float, float, float],
-        networks: Mapping[str, Sequence[TrainedNetwork]],
+        networks: Mapping[str, Sequence[Network]],
     ) -> np.ndarray:
         """Return the label map of one case.
 
@@ -120,7 +120,7 @@ class NnUNetPredictor:
         weights[weights == 0] = weights[weights > 0].min()
         return weights
 
-    def _mean_logits(self, members: Sequence[TrainedNetwork], grid: np.ndarray) -> np.ndarray:
+    def _mean_logits(self, members: Sequence[Network], grid: np.ndarray) -> np.ndarray:
         """Return the logits of all folds, averaged, on the grid (float16, (C, X, Y, Z))."""
         total = self._logits(members[0], grid)
         for member in members[1:]:
@@ -129,7 +129,7 @@ class NnUNetPredictor:
             total /= len(members)
         return total
 
-    def _logits(self, network: TrainedNetwork, grid: np.ndarray) -> np.ndarray:
+    def _logits(self, network: Network, grid: np.ndarray) -> np.ndarray:
         """Return one fold's logits on the grid (float16, (C, X, Y, Z))."""
         image = Padded(Held(grid), self.window)
         padded, kept = image.planes(0, image.shape[2]), image.kept

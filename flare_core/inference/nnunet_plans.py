@@ -16,7 +16,6 @@ from typing import Any
 
 from flare_core.cases.labels import TARGET_NAMES
 from flare_core.cases.preprocessing import ClipAndStandardize
-from flare_core.inference.network import BadModel
 from flare_core.inference.nnunet_labels import BACKGROUND, NnUNetLabels, target_called
 from flare_core.inference.nnunet_preprocessing import (
     NnUNetPreprocessing,
@@ -24,6 +23,7 @@ from flare_core.inference.nnunet_preprocessing import (
     NoNormalization,
     ZScoreNormalization,
 )
+from flare_core.inference.stored_network import BadModel
 from flare_core.models.unet import PlainUNet, ResidualEncoderUNet
 
 NETWORKS = ("PlainConvUNet", "ResidualEncoderUNet")

@@ -1,8 +1,9 @@
 """Clean a predicted label map: split united pairs, drop stray slices and stray components, drop tiny tumors.
 
-Eleventh step of the data flow, after the scores became labels. Each rule is a value with `__call__(labels, spacing_mm)`
-that takes uint8 target ids (X, Y, Z) in RAS+ and returns a new map; an empty map, or one without the rule's targets,
-comes back unchanged.
+Eleventh step of the data flow, after the scores became labels. Each rule is a value: `rule(labels, spacing_mm)` returns
+a cleaned copy, `rule.clean(labels, spacing_mm)` changes the map itself. Maps hold uint8 target ids (X, Y, Z) in RAS+;
+an empty one, or one without the rule's targets, stays as it is. Rules look only at the box around what is segmented:
+their memory does not grow with the length of the body.
 
 References:
     nvauto, sections 2.5 (left-right merging) and 2.6 (post-processing); stmt, section 2.3 (largest component), and its
@@ -12,16 +13,41 @@ References:
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import cc3d
 import numpy as np
 
+from flare_core.cases.boxes import bounding_box
 from flare_core.cases.labels import BY_NAME
+
+Spacing = tuple[float, float, float]
+
+
+class Rule(ABC):
+    """What cleans a label map."""
+
+    def __call__(self, labels: np.ndarray, spacing_mm: Spacing) -> np.ndarray:
+        """Return a cleaned copy."""
+        labels = labels.copy(order="K")
+        self.clean(labels, spacing_mm)
+        return labels
+
+    def clean(self, labels: np.ndarray, spacing_mm: Spacing) -> None:
+        """Clean the map itself."""
+        box = bounding_box(labels)
+        if box is not None:
+            middle = (labels.shape[0] - 1) / 2 - box[0].start
+            self._clean(labels[box], spacing_mm, middle)
+
+    @abstractmethod
+    def _clean(self, labels: np.ndarray, spacing_mm: Spacing, middle: float) -> None:
+        """Clean the part of a map that is not all background; `middle` is the whole map's middle x in it."""
 
 
 @dataclass(frozen=True)
-class SplitPairs:
+class SplitPairs(Rule):
     """Divide united left-right organs by the center line of the aorta.
 
     The paper names the aorta's center line and the two largest kidney components; we read it so: of each pair, the two
@@ -38,23 +64,21 @@ class SplitPairs:
         ("right_adrenal_gland", "left_adrenal_gland"),
     )
 
-    def __call__(self, labels: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
-        """Return the map with left organs set (x grows to the right in RAS+)."""
-        line = self._center_line(labels)
+    def _clean(self, labels: np.ndarray, spacing_mm: Spacing, middle: float) -> None:
+        """Set the left organs (x grows to the right in RAS+)."""
+        line = self._center_line(labels, middle)
         columns = np.arange(labels.shape[0])[:, None, None]
-        split = labels.copy()
         for right, left in self.pairs:
             united = labels == BY_NAME[right].id
             is_left = columns < line[None, None, :]
             for component in _largest_components(united, 2):
                 x, _, z = (indices.mean() for indices in component)
                 is_left_component = x < line[round(z)]
-                split[component] = BY_NAME[left if is_left_component else right].id
+                labels[component] = BY_NAME[left if is_left_component else right].id
                 united[component] = False
-            split[united & is_left] = BY_NAME[left].id
-        return split
+            labels[united & is_left] = BY_NAME[left].id
 
-    def _center_line(self, labels: np.ndarray) -> np.ndarray:
+    def _center_line(self, labels: np.ndarray, middle: float) -> np.ndarray:
         """Return the dividing x of each slice, shape (Z,)."""
         aorta = labels == BY_NAME["aorta"].id
         area = aorta.sum((0, 1))
@@ -62,7 +86,6 @@ class SplitPairs:
         if slices.size:
             mean_x = (aorta.sum(1) * np.arange(labels.shape[0])[:, None]).sum(0)[slices] / area[slices]
             return np.interp(np.arange(labels.shape[2]), slices, mean_x)
-        middle = (labels.shape[0] - 1) / 2
         sides = [part[0].mean() for part in _largest_components(labels == BY_NAME["right_kidney"].id, 2)]
         if len(sides) == 2 and min(sides) < middle < max(sides):  # else they are parts of one kidney
             middle = sum(sides) / 2
@@ -70,7 +93,7 @@ class SplitPairs:
 
 
 @dataclass(frozen=True)
-class LongestRun:
+class LongestRun(Rule):
     """Keep of each target only its longest run of consecutive axial slices (one-dimensional components).
 
     Attributes:
@@ -79,9 +102,8 @@ class LongestRun:
 
     targets: tuple[str, ...]
 
-    def __call__(self, labels: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
-        """Return the map without the stray slices."""
-        kept = labels.copy()
+    def _clean(self, labels: np.ndarray, spacing_mm: Spacing, middle: float) -> None:
+        """Erase the stray slices."""
         for name in self.targets:
             mask = labels == BY_NAME[name].id
             edges = np.diff(mask.any((0, 1)).astype(np.int8), prepend=0, append=0)
@@ -90,12 +112,11 @@ class LongestRun:
                 continue
             longest = np.argmax(ends - starts)
             mask[:, :, starts[longest] : ends[longest]] = False
-            kept[mask] = 0
-        return kept
+            labels[mask] = 0
 
 
 @dataclass(frozen=True)
-class KeepLargest:
+class KeepLargest(Rule):
     """Keep of each target only its largest 26-connected component.
 
     Attributes:
@@ -104,8 +125,8 @@ class KeepLargest:
 
     targets: tuple[str, ...]
 
-    def __call__(self, labels: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
-        """Return the map without the smaller components."""
+    def _clean(self, labels: np.ndarray, spacing_mm: Spacing, middle: float) -> None:
+        """Erase the smaller components."""
         components, owners = _components(labels, self.targets)
         voxels = np.bincount(components.ravel())
         stays = np.zeros(voxels.size, bool)
@@ -113,11 +134,11 @@ class KeepLargest:
         for owner in np.unique(owners[1:]):
             own = np.flatnonzero(owners == owner)
             stays[own[voxels[own].argmax()]] = True
-        return np.where(stays[components], labels, np.uint8(0))
+        labels[~stays[components]] = 0
 
 
 @dataclass(frozen=True)
-class KeepComponents:
+class KeepComponents(Rule):
     """Keep only the largest 26-connected components of all targets together, if they are large enough.
 
     Attributes:
@@ -130,8 +151,8 @@ class KeepComponents:
     minimum_mm3: float
     most: int
 
-    def __call__(self, labels: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
-        """Return the map without the other components."""
+    def _clean(self, labels: np.ndarray, spacing_mm: Spacing, middle: float) -> None:
+        """Erase the other components."""
         components, _ = _components(labels, self.targets)
         volumes_mm3 = np.bincount(components.ravel()) * math.prod(spacing_mm)
         volumes_mm3[0] = 0
@@ -139,11 +160,11 @@ class KeepComponents:
         stays = np.zeros(volumes_mm3.size, bool)
         stays[largest] = volumes_mm3[largest] > self.minimum_mm3
         stays[0] = True
-        return np.where(stays[components], labels, np.uint8(0))
+        labels[~stays[components]] = 0
 
 
 @dataclass(frozen=True)
-class RemoveSmall:
+class RemoveSmall(Rule):
     """Erase a target that has fewer voxels than a limit in the whole volume.
 
     Attributes:
@@ -154,18 +175,23 @@ class RemoveSmall:
     target: str
     minimum_voxels: int
 
-    def __call__(self, labels: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
-        """Return the map without the target if it was too small."""
+    def _clean(self, labels: np.ndarray, spacing_mm: Spacing, middle: float) -> None:
+        """Erase the target if it is too small."""
         mask = labels == BY_NAME[self.target].id
-        return np.where(mask, np.uint8(0), labels) if 0 < mask.sum() < self.minimum_voxels else labels
+        if mask.sum() < self.minimum_voxels:
+            labels[mask] = 0
 
 
 def _largest_components(mask: np.ndarray, count: int) -> list[tuple[np.ndarray, ...]]:
     """Return the voxel indices of at most `count` largest 26-connected components, largest first."""
     if not mask.any():
         return []
-    components, found = cc3d.largest_k(mask, k=count, connectivity=26, return_N=True)
-    parts = [np.nonzero(components == i) for i in range(1, found + 1)]
+    box = bounding_box(mask)
+    components, found = cc3d.largest_k(mask[box], k=count, connectivity=26, return_N=True)
+    parts = [
+        tuple(at + side.start for at, side in zip(np.nonzero(components == i), box, strict=True))
+        for i in range(1, found + 1)
+    ]
     return sorted(parts, key=lambda part: -part[0].size)
 
 

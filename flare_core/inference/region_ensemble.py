@@ -18,11 +18,11 @@ from flare_core.cases.boxes import Box, bounding_box, rescaled, widened
 from flare_core.cases.interpolation import GridImage, best_channel, slabs_to_labels
 from flare_core.cases.labels import BY_NAME, ORGANS, LabelScheme
 from flare_core.cases.regions import whole
+from flare_core.inference.backends import Network
 from flare_core.inference.ensemble import is_constant, mean_slabs
-from flare_core.inference.network import TrainedNetwork
 from flare_core.inference.planes import Cropped, SlabStore
 from flare_core.inference.sliding_window import SlidingWindow
-from flare_core.inference.trace import Inference, Networks, Spacing, Step, WindowRecord, window_record
+from flare_core.inference.trace import Inference, Networks, Spacing, Step, WindowRecord, cleaned, window_record
 
 log = logging.getLogger(__name__)
 
@@ -62,20 +62,19 @@ class RegionEnsemble(Inference):
         """Names of the stages whose networks a submission must hold."""
         return tuple(name for name in (self.localizer, self.members) if name)
 
-    def steps(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> Iterator[Step]:
+    def steps(
+        self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks, in_place: bool = False
+    ) -> Iterator[Step]:
         """Yield the label map of the networks and the one after each rule."""
-        labels = np.zeros(image_hu.shape, np.uint8)
+        labels = np.zeros(image_hu.shape, np.uint8, order="F")
         if not is_constant(image_hu):
             region = self.region(image_hu, spacing_mm, networks)
             members = networks[self.members]
             grid = members[0].preprocessing.on_grid(image_hu[region], spacing_mm)
             slabs = map(self._favor, self._average(grid, members))
-            channels = slabs_to_labels(slabs, grid.shape, labels[region].shape)
-            labels[region] = members[0].scheme.to_targets(channels)
+            slabs_to_labels(slabs, grid.shape, labels[region], members[0].scheme.table)
         yield Step("networks", labels, spacing_mm)
-        for rule in self.postprocessing:
-            labels = rule(labels, spacing_mm)
-            yield Step(type(rule).__name__, labels, spacing_mm)
+        yield from cleaned(labels, self.postprocessing, spacing_mm, in_place)
 
     def regions(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> dict[str, Box]:
         """Return the boxes that the networks are shown, by name; none if they see the whole image."""
@@ -98,14 +97,14 @@ class RegionEnsemble(Inference):
             return whole(image_hu.shape)
         (network,) = networks[self.localizer]
         grid = network.preprocessing.on_grid(image_hu, spacing_mm)
-        mask = slabs_to_labels(self.localizer_window.slabs(network, grid), grid.shape, grid.shape) > 0
-        box = bounding_box(mask)
+        slabs = self.localizer_window.slabs(network, grid)
+        box = bounding_box(slabs_to_labels(slabs, grid.shape, np.zeros(grid.shape, np.uint8)))
         if box is None:
             log.warning("the localizer found no abdomen: predicting on the whole volume")
             return whole(image_hu.shape)
         return self._grown(rescaled(box, grid.shape, image_hu.shape), image_hu.shape, spacing_mm, self.region_axes)
 
-    def _average(self, grid: GridImage, members: Sequence[TrainedNetwork]) -> Iterator[np.ndarray]:
+    def _average(self, grid: GridImage, members: Sequence[Network]) -> Iterator[np.ndarray]:
         """Yield the mean scores of all members (C, X, Y, n) up the grid; what is cropped away is background."""
         if not self.first_model_crop or len(members) == 1:
             yield from mean_slabs(members, grid, self.window, self.average)

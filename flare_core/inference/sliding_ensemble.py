@@ -19,7 +19,7 @@ from flare_core.cases.interpolation import slabs_to_labels
 from flare_core.cases.preprocessing import resample_labels
 from flare_core.cases.regions import BodyBox, whole
 from flare_core.inference.ensemble import WindowScheme, check_one_grid, is_constant, mean_slabs
-from flare_core.inference.trace import Inference, Networks, Spacing, Step, WindowRecord, window_record
+from flare_core.inference.trace import Inference, Networks, Spacing, Step, WindowRecord, cleaned, window_record
 
 
 @dataclass(frozen=True)
@@ -48,20 +48,20 @@ class SlidingEnsemble(Inference):
         """Names of the stages whose networks a submission must hold."""
         return self.members
 
-    def steps(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> Iterator[Step]:
+    def steps(
+        self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks, in_place: bool = False
+    ) -> Iterator[Step]:
         """Yield the label map of the networks and the one after each rule."""
         members = [network for stage in self.members for network in networks[stage]]
         check_one_grid(members)
-        labels = np.zeros(image_hu.shape, np.uint8)
+        labels = np.zeros(image_hu.shape, np.uint8, order="F")
         if not is_constant(image_hu):
             box = self._box(image_hu, spacing_mm)
             grid = members[0].preprocessing.on_grid(image_hu[box], spacing_mm)
             slabs = mean_slabs(members, grid, self.window, self.average)
-            labels[box] = members[0].scheme.to_targets(self._channels(slabs, grid.shape, labels[box].shape))
+            self._fill(labels[box], slabs, grid.shape, members[0].scheme.table)
         yield Step("networks", labels, spacing_mm)
-        for rule in self.postprocessing:
-            labels = rule(labels, spacing_mm)
-            yield Step(type(rule).__name__, labels, spacing_mm)
+        yield from cleaned(labels, self.postprocessing, spacing_mm, in_place)
 
     def regions(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> dict[str, Box]:
         """Return the box that the networks are shown, by name; none if they see the whole image."""
@@ -77,12 +77,14 @@ class SlidingEnsemble(Inference):
         """Return the part of the image that is looked at."""
         return self.region(image_hu, None, spacing_mm) if self.region else whole(image_hu.shape)
 
-    def _channels(
-        self, slabs: Iterator[np.ndarray], grid_shape: tuple[int, int, int], shape: tuple[int, int, int]
-    ) -> np.ndarray:
-        """Return the best channel of every voxel on the image's grid."""
+    def _fill(
+        self, labels: np.ndarray, slabs: Iterator[np.ndarray], grid_shape: tuple[int, int, int], table: np.ndarray
+    ) -> None:
+        """Write the target of every voxel into a label map (X, Y, Z) of zeros."""
         if self.resampled not in ("scores", "labels"):
             raise ValueError(f"resampled is 'scores' or 'labels', got {self.resampled!r}")
         if self.resampled == "scores":
-            return slabs_to_labels(slabs, grid_shape, shape)
-        return resample_labels(slabs_to_labels(slabs, grid_shape, grid_shape), shape)
+            slabs_to_labels(slabs, grid_shape, labels, table)
+        else:
+            on_grid = slabs_to_labels(slabs, grid_shape, np.zeros(grid_shape, np.uint8, order="F"), table)
+            resample_labels(on_grid, labels.shape, out=labels)

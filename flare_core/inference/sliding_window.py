@@ -13,17 +13,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from flare_core.inference.backends import Network
 from flare_core.inference.planes import Corner, Held, Padded, Planes
 from flare_core.timing import timed
-
-Network = Callable[..., np.ndarray]
-"""Windows (B, 1, *window) to scores (B, C, *window), both float32 on the CPU; `probabilities=True` asks for a softmax
-over the channels (`network.TrainedNetwork`, `backends`)."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ class SlidingWindow:
         """Yield the averaged class scores of a volume from its first planes to its last.
 
         Args:
-            network: see `Network`.
+            network: what computes a batch of windows (`backends.Network`).
             image: the volume; where it is smaller than a window, zeros surround it, and the scores are cropped back.
             probabilities: average probabilities, not logits.
         Yields:
@@ -107,11 +104,12 @@ class SlidingWindow:
         """
         padded = Padded(image, self.window)
         sums = RollingSums(padded, self.weights())
+        batch = getattr(network, "batch", None) or self.batch
         network = mirrored(network, self.mirror_axes)
         for layer in self.layers(padded.shape):
             yield from sums.planes_below(layer[0][2])
-            for first in range(0, len(layer), self.batch):
-                group = layer[first : first + self.batch]
+            for first in range(0, len(layer), batch):
+                group = layer[first : first + batch]
                 sums.add(group, sums.run(network, group, probabilities))
         yield from sums.planes_below(padded.shape[2])
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from flare_core.cases.interpolation import best_channel
 from flare_core.cases.labels import LabelScheme
-from flare_core.inference.network import TrainedNetwork
+from flare_core.inference.backends import Network
 from flare_core.inference.planes import Corner, Held, Padded, Planes
 from flare_core.inference.sliding_window import RollingSums, SlidingWindow, Visits, evenly_spread
 
@@ -76,7 +76,7 @@ class SparseWindow:
         in_plane = [_around_middle(size, side) for size, side in zip(shape[:2], self.window[:2], strict=True)]
         return *in_plane, evenly_spread(shape[2], self.window[2], self.overlap)
 
-    def slabs(self, network: TrainedNetwork, image: Planes, probabilities: bool = False) -> Iterator[np.ndarray]:
+    def slabs(self, network: Network, image: Planes, probabilities: bool = False) -> Iterator[np.ndarray]:
         """Yield the averaged class scores of a volume from its first planes to its last, as `SlidingWindow.slabs`.
 
         Where no window was, all channels are 0, so that background (the first) wins.
@@ -87,11 +87,11 @@ class SparseWindow:
         """
         return self._visit(network, image, probabilities, [])
 
-    def __call__(self, network: TrainedNetwork, image: np.ndarray, probabilities: bool = False) -> np.ndarray:
+    def __call__(self, network: Network, image: np.ndarray, probabilities: bool = False) -> np.ndarray:
         """Return the scores of a whole volume (X, Y, Z) in one array (C, X, Y, Z); arguments as in `slabs`."""
         return np.concatenate(list(self.slabs(network, Held(image), probabilities)), axis=3)
 
-    def visits(self, network: TrainedNetwork, image: Planes) -> Visits:
+    def visits(self, network: Network, image: Planes) -> Visits:
         """Return the windows that are run over a volume; which ones the network decides, so it is run."""
         visited: list[Corner] = []
         for _ in self._visit(network, image, False, visited):
@@ -106,7 +106,7 @@ class SparseWindow:
         return Visits(self.window, tuple(map(padded.in_image, visited)), scheme, sum(map(len, dense)))
 
     def _visit(
-        self, network: TrainedNetwork, image: Planes, probabilities: bool, visited: list[Corner]
+        self, network: Network, image: Planes, probabilities: bool, visited: list[Corner]
     ) -> Iterator[np.ndarray]:
         """Yield the scores as `slabs` does, and note the corner of every window that is run, on the padded volume."""
         padded = Padded(image, self.window)
@@ -128,8 +128,9 @@ class SparseWindow:
                 continue
             sums.add([center], scores)
             others = self._others(labels, network.scheme, [(x, y, z) for y in ys for x in xs], center)
-            for start in range(0, len(others), self.batch):
-                group = others[start : start + self.batch]
+            batch = getattr(network, "batch", None) or self.batch
+            for start in range(0, len(others), batch):
+                group = others[start : start + batch]
                 sums.add(group, sums.run(network, group, probabilities))
             visited += others
         yield from sums.planes_below(padded.shape[2], channels)

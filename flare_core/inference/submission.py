@@ -11,13 +11,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flare_core.cases.regions import BodyBox
+from flare_core.inference.backends import TORCH, Compute, Network
 from flare_core.inference.merged_networks import MergedNetworks
-from flare_core.inference.network import BadModel, TrainedNetwork, load_network, save_network
 from flare_core.inference.nnunet_mode import NnUNetPredictor
 from flare_core.inference.nnunet_preprocessing import NnUNetResampling
 from flare_core.inference.postprocessing import KeepComponents, KeepLargest, LongestRun, RemoveSmall, SplitPairs
@@ -25,11 +25,15 @@ from flare_core.inference.region_ensemble import RegionEnsemble
 from flare_core.inference.sliding_ensemble import SlidingEnsemble
 from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.inference.sparse_window import SparseWindow
+from flare_core.inference.stored_network import BadModel
 from flare_core.inference.trace import Inference
 from flare_core.inference.two_stage import TwoStage
 from flare_core.inference.whole_volume import WholeVolume
 from flare_core.recipe import decode, encode
 from flare_core.storage import write_file
+
+if TYPE_CHECKING:
+    from flare_core.inference.network import TrainedNetwork
 
 PARTS = (
     *(RegionEnsemble, SlidingEnsemble, MergedNetworks, TwoStage, NnUNetPredictor),
@@ -52,14 +56,14 @@ class Submission:
     """
 
     inference: Inference | NnUNetPredictor
-    networks: Mapping[str, Sequence[TrainedNetwork]]
+    networks: Mapping[str, Sequence[Network]]
     facts: dict[str, Any]
 
     @property
     def precision(self) -> str:
         """`bfloat16` where any network computes in it, else `float32`."""
         networks = [network for members in self.networks.values() for network in members]
-        return "bfloat16" if any(network.bfloat16 for network in networks) else "float32"
+        return "bfloat16" if any(network.precision == "bfloat16" for network in networks) else "float32"
 
     def __call__(self, image_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
         """Return the label map (uint8, shape of the image) of one image in HU, RAS+."""
@@ -84,6 +88,8 @@ def save_submission(
     Returns:
         The folder.
     """
+    from flare_core.inference.network import save_network
+
     members = []
     for stage in inference.stages:
         for network in networks[stage]:
@@ -95,15 +101,14 @@ def save_submission(
     return folder
 
 
-def load_submission(folder: Path, device: str = "cpu", exact: bool = False) -> Submission:
+def load_submission(folder: Path, compute: Compute = TORCH) -> Submission:
     """Read a submission folder.
 
     Args:
         folder: holds `submission.json` and the model folders that it names.
-        device: torch device of the networks.
-        exact: float32 everywhere.
+        compute: what computes the networks (`choose_compute`).
     Raises:
-        BadModel: if the folder is no submission, a network cannot be used (`load_network`) or one is missing.
+        BadModel: if the folder is no submission, a network cannot be used or one is missing.
     """
     folder = Path(folder)
     try:
@@ -116,10 +121,7 @@ def load_submission(folder: Path, device: str = "cpu", exact: bool = False) -> S
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise BadModel(f"{folder}/submission.json cannot be used by this version: {error}") from None
-    networks = {
-        stage: [load_network(path, device, exact) for name, path in members if name == stage]
-        for stage in inference.stages
-    }
+    networks = {stage: [compute.open(path) for name, path in members if name == stage] for stage in inference.stages}
     missing = [stage for stage, loaded in networks.items() if not loaded]
     if missing:
         raise BadModel(f"{folder}: submission.json names no network for {', '.join(missing)}; copy the folder again")

@@ -16,13 +16,15 @@ import numpy as np
 
 from flare_core.cases.boxes import Box
 from flare_core.cases.labels import TARGETS
-from flare_core.inference.network import TrainedNetwork
+from flare_core.inference.backends import Network
+from flare_core.timing import timed
 
 if TYPE_CHECKING:
+    from flare_core.inference.postprocessing import Rule
     from flare_core.inference.sliding_window import Visits
 
 Spacing = tuple[float, float, float]
-Networks = Mapping[str, Sequence[TrainedNetwork]]
+Networks = Mapping[str, Sequence[Network]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +83,7 @@ class Inference(ABC):
 
     All methods take the same arguments:
 
-    - image_hu: float32 array (X, Y, Z) in HU, RAS+; a constant image (all air) gives an empty map;
+    - image_hu: float32 or int16 array (X, Y, Z) in HU, RAS+; a constant image (all air) gives an empty map;
     - spacing_mm: voxel edge lengths;
     - networks: the trained networks of each stage in `stages`. Those that predict on one grid must share it:
       ValueError if they do not.
@@ -93,8 +95,13 @@ class Inference(ABC):
         """Names of the stages whose networks a submission must hold."""
 
     @abstractmethod
-    def steps(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> Iterator[Step]:
-        """Yield the label map of the networks and the one after each rule; the last one is on the image's grid."""
+    def steps(
+        self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks, in_place: bool = False
+    ) -> Iterator[Step]:
+        """Yield the label map of the networks and the one after each rule; the last one is on the image's grid.
+
+        With `in_place` a step changes the label map of the one before: only the last one is of use.
+        """
 
     @abstractmethod
     def regions(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> dict[str, Box]:
@@ -106,15 +113,31 @@ class Inference(ABC):
 
     def __call__(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> np.ndarray:
         """Return the label map of one case: uint8 array of the image's shape with target ids 0..14."""
-        for step in self.steps(image_hu, spacing_mm, networks):
-            labels = step.labels  # no other one is kept while they are made
+        for step in self.steps(image_hu, spacing_mm, networks, in_place=True):
+            labels = step.labels
         return labels
+
+
+def cleaned(labels: np.ndarray, rules: Iterable[Rule], spacing_mm: Spacing, in_place: bool) -> Iterator[Step]:
+    """Yield a label map after each rule, applied in order.
+
+    Args:
+        labels: uint8 target ids (X, Y, Z).
+        rules: see `postprocessing`.
+        spacing_mm: voxel edge lengths.
+        in_place: change `labels` itself, instead of a copy a rule.
+    """
+    for rule in rules:
+        labels = labels if in_place else labels.copy(order="F")
+        with timed("postprocess"):
+            rule.clean(labels, spacing_mm)
+        yield Step(type(rule).__name__, labels, spacing_mm)
 
 
 def window_record(
     stages: Iterable[str],
     window: Any,
-    network: TrainedNetwork,
+    network: Network,
     image_hu: np.ndarray,
     box: Box,
     spacing_mm: tuple[float, float, float],

@@ -20,8 +20,8 @@ from flare_core.cases.boxes import Box, bounding_box, rescaled, widened
 from flare_core.cases.interpolation import best_channel
 from flare_core.cases.preprocessing import resample_labels
 from flare_core.cases.regions import BodyBox, whole
+from flare_core.inference.backends import Network
 from flare_core.inference.ensemble import check_one_grid, is_constant, mean_slabs
-from flare_core.inference.network import TrainedNetwork
 from flare_core.inference.planes import Held
 from flare_core.inference.trace import Inference, Networks, Spacing, Step, WindowRecord, grid_spacing_mm, window_record
 from flare_core.inference.whole_volume import WholeVolume
@@ -53,13 +53,15 @@ class TwoStage(Inference):
         """Names of the stages whose networks a submission must hold."""
         return self.locator, self.organs, self.tumor
 
-    def steps(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> Iterator[Step]:
+    def steps(
+        self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks, in_place: bool = False
+    ) -> Iterator[Step]:
         """Yield the label maps of both networks and after each rule on their grid, then the result on the image's.
 
         A constant image has the result alone.
         """
         check_one_grid([*networks[self.organs], *networks[self.tumor]], one_scheme=False)
-        labels = np.zeros(image_hu.shape, np.uint8)
+        labels = np.zeros(image_hu.shape, np.uint8, order="F")
         if not is_constant(image_hu):
             box = self.region(image_hu, spacing_mm, networks)
             crop = image_hu[box]
@@ -71,7 +73,7 @@ class TwoStage(Inference):
                 organs = rule(organs, grid_mm)
                 yield Step(f"organs: {type(rule).__name__}", organs, grid_mm)
             yield Step("tumor: networks", tumor, grid_mm)
-            labels[box] = resample_labels(np.where(tumor > 0, tumor, organs), crop.shape)
+            resample_labels(np.where(tumor > 0, tumor, organs), crop.shape, out=labels[box])
         yield Step("tumor over organs", labels, spacing_mm)
 
     def regions(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> dict[str, Box]:
@@ -100,7 +102,7 @@ class TwoStage(Inference):
         return widened(rescaled(box, located.shape, image_hu.shape), self.margin_mm, spacing_mm, image_hu.shape)
 
 
-def _targets(members: Sequence[TrainedNetwork], grid: np.ndarray) -> np.ndarray:
+def _targets(members: Sequence[Network], grid: np.ndarray) -> np.ndarray:
     """Return the target ids on a grid that one forward pass a network covers."""
     (scores,) = mean_slabs(members, Held(grid), WholeVolume(), "logits")
     return members[0].scheme.to_targets(best_channel(scores))

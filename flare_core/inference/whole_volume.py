@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flare_core.inference.network import TrainedNetwork
+from flare_core.inference.backends import Network
 from flare_core.inference.planes import Held, Planes
 from flare_core.inference.sliding_window import SlidingWindow, Visits
 
@@ -23,7 +23,7 @@ from flare_core.inference.sliding_window import SlidingWindow, Visits
 class WholeVolume:
     """A window scheme with one window: the grid itself, so memory grows with it."""
 
-    def slabs(self, network: TrainedNetwork, image: Planes, probabilities: bool = False) -> Iterator[np.ndarray]:
+    def slabs(self, network: Network, image: Planes, probabilities: bool = False) -> Iterator[np.ndarray]:
         """Yield the class scores of a volume, all at once.
 
         Args:
@@ -36,15 +36,15 @@ class WholeVolume:
         """
         return self._window(network, image).slabs(network, image, probabilities)
 
-    def __call__(self, network: TrainedNetwork, image: np.ndarray, probabilities: bool = False) -> np.ndarray:
+    def __call__(self, network: Network, image: np.ndarray, probabilities: bool = False) -> np.ndarray:
         """Return the scores of a volume (X, Y, Z) as an array (C, X, Y, Z); arguments as in `slabs`."""
         return self._window(network, Held(image))(network, image, probabilities)
 
-    def visits(self, network: TrainedNetwork, image: Planes) -> Visits:
+    def visits(self, network: Network, image: Planes) -> Visits:
         """Return the one window that is run over a volume (arguments as in `slabs`)."""
         return self._window(network, image).visits(network, image)
 
-    def _window(self, network: TrainedNetwork, image: Planes) -> SlidingWindow:
+    def _window(self, network: Network, image: Planes) -> SlidingWindow:
         """Return the smallest window that holds the volume and whose sides the network can halve."""
         stride = network.stride
         strides = (stride,) * 3 if isinstance(stride, int) else stride

@@ -20,7 +20,7 @@ from flare_core.batch import BatchReport, map_cases
 from flare_core.cases.dataset import Dataset, Entry
 from flare_core.cases.labels import TARGETS
 from flare_core.cases.nifti import read_labels, write_labels
-from flare_core.inference.network import BadModel
+from flare_core.inference.stored_network import BadModel
 from flare_core.inference.submission import PARTS, load_submission, submission_hash
 from flare_core.recipe import decode
 from flare_core.storage import file_hash, write_file

@@ -82,7 +82,7 @@ def test_training_again_does_nothing_and_a_changed_stage_is_trained_elsewhere(sy
 @each_system
 @pytest.mark.parametrize("profile", ["smoke", "mini", "paper"])
 def test_a_system_is_a_value_that_json_gives_back(system, profile):
-    from flare_core.inference.network import PARTS as NETWORK_PARTS
+    from flare_core.inference.stored_network import PARTS as NETWORK_PARTS
     from flare_core.inference.submission import PARTS
 
     value = system.at(profile)

@@ -1,0 +1,105 @@
+"""What a model folder says: `model.json`, and `weights.safetensors` checked against it.
+
+Serves every backend, and needs none: a start that finds its compiled network ready imports no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flare_core.cases.labels import LabelScheme
+from flare_core.cases.preprocessing import ClipAndStandardize, FixedGrid, IntensityWindow, Preprocessing, SigmoidWindow
+from flare_core.inference.nnunet_labels import NnUNetLabels
+from flare_core.inference.nnunet_preprocessing import (
+    NnUNetPreprocessing,
+    NnUNetResampling,
+    NoNormalization,
+    ZScoreNormalization,
+)
+from flare_core.models.phtrans import PHTrans
+from flare_core.models.segresnet import SegResNet
+from flare_core.models.smit import SmitPretraining
+from flare_core.models.swinx import SwinX
+from flare_core.models.unet import PlainUNet, ResidualEncoderUNet
+from flare_core.recipe import decode
+
+PARTS = (
+    *(LabelScheme, Preprocessing, FixedGrid, IntensityWindow, SigmoidWindow, ClipAndStandardize),
+    *(NnUNetLabels, NnUNetPreprocessing, NnUNetResampling, NoNormalization, ZScoreNormalization),
+    *(SegResNet, PlainUNet, ResidualEncoderUNet, PHTrans, SwinX, SmitPretraining),
+)
+"""Every part that a stored network may be made of; a new network file adds its class here."""
+
+Architecture = SegResNet | PlainUNet | ResidualEncoderUNet | PHTrans | SwinX | SmitPretraining
+Stride = int | tuple[int, int, int]
+
+
+class BadModel(ValueError):
+    """A model folder that cannot be used; the message names the folder, what is wrong and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class StoredNetwork:
+    """A model folder, read without its weights.
+
+    Attributes:
+        folder: holds `weights.safetensors` and `model.json`.
+        architecture: what builds the network.
+        scheme: its channels.
+        preprocessing: its grid and intensities.
+        precision: of the stored weights, `float16` or `float32`; the latter is always computed in float32.
+        sha256: of the weights file.
+        facts: what made it (system, stage, fold, steps, seed, ...).
+    """
+
+    folder: Path
+    architecture: Architecture
+    scheme: LabelScheme | NnUNetLabels
+    preprocessing: Preprocessing | FixedGrid | NnUNetPreprocessing
+    precision: str
+    sha256: str
+    facts: dict[str, Any]
+
+    def weights(self) -> bytes:
+        """Return the content of the weights file.
+
+        Raises:
+            BadModel: if it is missing or not the file that `model.json` describes.
+        """
+        try:
+            weights = (self.folder / "weights.safetensors").read_bytes()
+        except FileNotFoundError as error:
+            raise _incomplete(self.folder, error) from None
+        if hashlib.sha256(weights).hexdigest() != self.sha256:
+            raise BadModel(
+                f"{self.folder}: weights.safetensors is not the file that model.json describes (SHA-256 differs)"
+            )
+        return weights
+
+
+def read_network(folder: Path) -> StoredNetwork:
+    """Read a model folder's `model.json`.
+
+    Raises:
+        BadModel: if it is missing, damaged, or describes a network that this version does not know.
+    """
+    try:
+        model = json.loads((folder / "model.json").read_text())
+    except FileNotFoundError as error:
+        raise _incomplete(folder, error) from None
+    except ValueError as error:
+        raise BadModel(f"{folder}/model.json is not JSON ({error}); copy the model folder again") from None
+    try:
+        parts = [decode(model.pop(key), PARTS) for key in ("network", "scheme", "preprocessing")]
+        model.pop("format", None)
+        return StoredNetwork(folder, *parts, model.pop("precision", "float16"), model.pop("sha256"), model)
+    except (KeyError, ValueError, AttributeError) as error:
+        raise BadModel(f"{folder}/model.json does not describe a network of this version: {error}") from None
+
+
+def _incomplete(folder: Path, error: FileNotFoundError) -> BadModel:
+    return BadModel(f"{folder}: expected weights.safetensors and model.json, {error.filename} is missing")
