@@ -3,7 +3,8 @@
 #   make reproduce    every notebook in the mini profile, from the shipped weights, to reports/index.html; never trains
 #   make test         the test suite (make test-all adds the long soak, kill and fuzz runs)
 #
-# Two more train, on the embedded cohort: `make retrain` what is shipped, `make study` longer and with three seeds.
+# Two more train, on the embedded cohort: `make retrain` what is shipped, `make study` longer and with three seeds. And
+# `make efficiency` measures time and memory of all submissions on the papers' eight image sizes, one process a case.
 #
 # Variables, each given as NAME=value behind the command:
 #
@@ -11,6 +12,7 @@
 #   PIP_OPTIONS       options for pip; they choose torch's build (docs/gpu.md), for example the small one without CUDA:
 #                       PIP_OPTIONS="--extra-index-url https://download.pytorch.org/whl/cpu"
 #   REPRODUCE_OPTIONS options for `flare reproduce`, such as "--only 07_evaluation" or "--force"
+#   EFFICIENCY_OPTIONS  options for `flare efficiency`, such as "--force" or "--backend torch"
 #   PYTEST_OPTIONS    options for pytest, such as "-k nifti"
 
 SHELL := /bin/bash
@@ -23,6 +25,7 @@ PYTHON ?= $(shell for name in python3.11 python3 python; do \
 	$$name -c '$(IS_311)' >/dev/null 2>&1 && { echo $$name; break; }; done)
 PIP_OPTIONS ?=
 REPRODUCE_OPTIONS ?=
+EFFICIENCY_OPTIONS ?=
 PYTEST_OPTIONS ?= --numprocesses=auto --dist=loadfile
 
 VENV := .venv
@@ -30,7 +33,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: help setup reproduce test test-all retrain study figures lab format lock clean
+.PHONY: help setup reproduce test test-all retrain study efficiency figures lab format lock clean
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -72,6 +75,10 @@ retrain: $(READY)
 study: $(READY)
 	$(BIN)/flare retrain --profile study --ablations --seed 0 --seed 1 --seed 2 --jobs 2
 
+# On an idle machine, because others' work shows in the times. Interrupted, it goes on where it stopped.
+efficiency: $(READY)
+	$(BIN)/flare efficiency weights/* --sizes -o data/results/mini/efficiency.csv $(EFFICIENCY_OPTIONS)
+
 # For maintainers: the README's figures, from what `make reproduce` has drawn.
 figures: reproduce
 	cp runs/mini/nvauto/figures/* figures/
@@ -90,7 +97,7 @@ lock:
 	  $(PIP) freeze --all --exclude-editable --exclude pip --exclude flare_core \
 	  | sed -E 's/^(torch==[^+]*)\+.*/\1/; s/^(uvloop==.*)/\1 ; sys_platform != "win32"/' \
 	  | sed -E 's/^((pexpect|ptyprocess)==.*)/\1 ; sys_platform != "win32"/' \
-	  | grep -viE '^(nvidia-|cuda-|triton)'; } > requirements.lock
+	  | awk '/^nvidia-ml-py==/ || !/^(nvidia-|cuda-|triton)/'; } > requirements.lock
 	{ echo "# For conda users: the same pins as requirements.lock, made by 'make lock'."; \
 	  printf '%s\n' "name: flare" "channels:" "  - conda-forge" "  - nodefaults" "dependencies:" \
 	    "  - python=3.11" "  - pip" "  - pip:"; \

@@ -14,9 +14,9 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from flare_core.cli_judging import add_efficiency, add_evaluate
+from flare_core.exits import DONE, INTERRUPTED, REFUSED, SOME_FAILED, report_cases
 from flare_core.recipe import PROFILES
-
-DONE, SOME_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,7 +47,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_pseudo_label(commands)
     _add_predict(commands)
-    _add_evaluate(commands)
+    add_evaluate(commands)
+    add_efficiency(commands)
     _add_import_nnunet(commands)
     _add_reproduce(commands)
     _add_retrain(commands)
@@ -174,7 +175,7 @@ def _pseudo_label(options: argparse.Namespace) -> int:
     from flare_core.training.pseudo_labels import fill_dataset
 
     dataset = with_inferred_annotation(Dataset.load(options.data))
-    return _report(fill_dataset(options.run_folder, dataset, options.out))
+    return report_cases(fill_dataset(options.run_folder, dataset, options.out))
 
 
 def _add_predict(commands: argparse._SubParsersAction) -> None:
@@ -199,51 +200,7 @@ def _predict(options: argparse.Namespace) -> int:
     refuse_inside(options.out, options.inputs)
     submission = load_submission(options.model, pick_device(options.device), exact=options.precision == "exact")
     reading = Reading(options.volume, options.assume_spacing and tuple(options.assume_spacing))
-    return _report(predict_files(images, options.out, submission, submission_hash(options.model), reading))
-
-
-def _report(report) -> int:
-    """Print what became of the cases and return the exit code."""
-    print(report)
-    for case, reason in report.failures.items():
-        print(f"  {case}: {reason}", file=sys.stderr)
-    return SOME_FAILED if report.failures else DONE
-
-
-def _add_evaluate(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("evaluate", help="DSC and NSD under the official or stricter rules")
-    parser.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="folder or file")
-    parser.add_argument("references", type=Path, metavar="REFERENCES", help="folder or file")
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="SCORES_CSV")
-    parser.add_argument("--rules", default="flare23", help="flare23, flare24-task1, partial or strict")
-    parser.add_argument("--map", type=Path, help="JSON file: the references' label value to target name")
-    parser.add_argument("--prediction-map", type=Path, help="the same for the predictions")
-    parser.set_defaults(run=_evaluate)
-
-
-def _evaluate(options: argparse.Namespace) -> int:
-    from flare_core.cases.dataset import annotated_beside
-    from flare_core.cases.label_map import read_label_map
-    from flare_core.evaluation.evaluate import LabelMaps, evaluate_files, evaluate_folders
-    from flare_core.evaluation.flare_rules import RULES
-
-    if options.out.is_dir():
-        raise ValueError(f"{options.out} is a folder; name the CSV file to write")
-    if options.rules not in RULES:
-        raise ValueError(f"no rules {options.rules!r}; choose from {', '.join(RULES)}")
-    if options.references.is_dir() != options.predictions.is_dir():
-        kinds = ["a folder" if path.is_dir() else "a file" for path in (options.predictions, options.references)]
-        raise ValueError(
-            f"{options.predictions} is {kinds[0]}, {options.references} is {kinds[1]}; name two folders, whose files "
-            "are paired by case id, or two files"
-        )
-    evaluate = evaluate_folders if options.references.is_dir() else evaluate_files
-    maps = [path and read_label_map(path).ids for path in (options.map, options.prediction_map)]
-    annotated = annotated_beside(options.references)
-    rules, maps = RULES[options.rules], LabelMaps(*maps)
-    result = evaluate(options.predictions, options.references, rules, options.out, annotated, maps)
-    print(result.summary_table().to_string(index=False))
-    return DONE if result.is_complete else SOME_FAILED
+    return report_cases(predict_files(images, options.out, submission, submission_hash(options.model), reading))
 
 
 def _add_import_nnunet(commands: argparse._SubParsersAction) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from flare_core import __version__, paths
+from flare_core.machine import processor_name, usable_cores
 from flare_core.notebook_runner import Outcome
 from flare_core.recipe import fingerprint
 from flare_core.storage import write_file
@@ -88,7 +88,7 @@ def environment() -> dict[str, str]:
         "flare_core": " ".join(filter(None, (__version__, _commit()))),
         "Python": platform.python_version(),
         "system": platform.platform(),
-        "processor": f"{_processor()}, {_cores()} cores",
+        "processor": f"{processor_name()}, {usable_cores()} cores",
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
     }
     for package in SHOWN_PACKAGES:
@@ -248,15 +248,3 @@ def _commit() -> str:
         return ""
     changed = subprocess.run([git, "diff", "--quiet", "HEAD"], cwd=paths.ROOT, capture_output=True).returncode
     return f"({commit.stdout.strip()}{'+' if changed else ''})"
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def _cores() -> int:
-    """Cores that this process may use, which in a container are fewer than the machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

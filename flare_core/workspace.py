@@ -223,7 +223,7 @@ def embedded_cohort(profile: str, folder: Path = paths.COHORTS) -> Path:
     from flare_core.cases.cohort import write_cohort
 
     size = COHORTS[profile]
-    place = folder / f"{size.voxels}-{_generator_digest()[:8]}"
+    place = folder / f"{size.voxels}-{generator_digest()[:8]}"
     if place.is_dir():
         return place
     fresh = folder / f".{place.name}.tmp-{os.getpid()}"
@@ -236,7 +236,7 @@ def embedded_cohort(profile: str, folder: Path = paths.COHORTS) -> Path:
     return place
 
 
-def _generator_digest() -> str:
+def generator_digest() -> str:
     """SHA-256 over the generator's source files and the sizes asked of it."""
     together = hashlib.sha256(repr((COHORT_SEED, sorted(COHORTS.items()))).encode())
     for path in sorted((Path(__file__).parent / "cases" / "cohort").glob("*.py")):

@@ -25,8 +25,9 @@ DIRECT = [
         *(text for extra in PROJECT["optional-dependencies"].values() for text in extra),
     ]
 ]
-# torch's CUDA builds bring these, its CPU build does not; torch pins them itself.
+# torch's CUDA builds bring these, its CPU build does not; torch pins them itself. What pyproject names is our own.
 BROUGHT_BY_TORCH = ("nvidia-", "cuda-", "triton")
+OWN = {canonicalize_name(requirement.name) for requirement in DIRECT}
 
 
 def pinned_version(requirement: Requirement) -> Version:
@@ -50,7 +51,7 @@ def needed_packages() -> dict[str, str]:
                 if further.marker is None or further.marker.evaluate({"extra": extra}):
                     waiting.append(further)
         versions[name] = metadata.version(name)
-    return {name: version for name, version in versions.items() if not name.startswith(BROUGHT_BY_TORCH)}
+    return {name: v for name, v in versions.items() if name in OWN or not name.startswith(BROUGHT_BY_TORCH)}
 
 
 def test_environment_yml_has_the_pins_of_the_lock_and_the_python_of_pyproject():

@@ -1,0 +1,89 @@
+"""The commands of `flare` that judge: `evaluate` (how good) and `efficiency` (at what cost).
+
+A part of `flare_core.cli`, which adds them to its parser.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from flare_core.exits import DONE, SOME_FAILED, report_cases
+
+PASSED_ON = {
+    "backend": "what computes the networks",
+    "precision": "auto or exact",
+    "device": "auto, cpu or cuda",
+    "max-memory": "largest memory of a prediction, such as 4GB",
+}
+"""Options of `flare predict` that `flare efficiency` hands on as they are."""
+
+
+def add_evaluate(commands: argparse._SubParsersAction) -> None:
+    """Add `flare evaluate`."""
+    parser = commands.add_parser("evaluate", help="DSC and NSD under the official or stricter rules")
+    parser.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="folder or file")
+    parser.add_argument("references", type=Path, metavar="REFERENCES", help="folder or file")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="SCORES_CSV")
+    parser.add_argument("--rules", default="flare23", help="flare23, flare24-task1, partial or strict")
+    parser.add_argument("--map", type=Path, help="JSON file: the references' label value to target name")
+    parser.add_argument("--prediction-map", type=Path, help="the same for the predictions")
+    parser.set_defaults(run=_evaluate)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from flare_core.cases.dataset import annotated_beside
+    from flare_core.cases.label_map import read_label_map
+    from flare_core.evaluation.evaluate import LabelMaps, evaluate_files, evaluate_folders
+    from flare_core.evaluation.flare_rules import RULES
+
+    if options.out.is_dir():
+        raise ValueError(f"{options.out} is a folder; name the CSV file to write")
+    if options.rules not in RULES:
+        raise ValueError(f"no rules {options.rules!r}; choose from {', '.join(RULES)}")
+    if options.references.is_dir() != options.predictions.is_dir():
+        kinds = ["a folder" if path.is_dir() else "a file" for path in (options.predictions, options.references)]
+        raise ValueError(
+            f"{options.predictions} is {kinds[0]}, {options.references} is {kinds[1]}; name two folders, whose files "
+            "are paired by case id, or two files"
+        )
+    evaluate = evaluate_folders if options.references.is_dir() else evaluate_files
+    maps = [path and read_label_map(path).ids for path in (options.map, options.prediction_map)]
+    annotated = annotated_beside(options.references)
+    rules, maps = RULES[options.rules], LabelMaps(*maps)
+    result = evaluate(options.predictions, options.references, rules, options.out, annotated, maps)
+    print(result.summary_table().to_string(index=False))
+    return DONE if result.is_complete else SOME_FAILED
+
+
+def add_efficiency(commands: argparse._SubParsersAction) -> None:
+    """Add `flare efficiency`."""
+    parser = commands.add_parser("efficiency", help="time, peak and area of memory: a fresh process a case")
+    parser.add_argument("submissions", nargs="+", type=Path, metavar="SUBMISSION")
+    cases = parser.add_mutually_exclusive_group(required=True)
+    cases.add_argument("--cases", nargs="+", type=Path, metavar="DIR", help="image files, folders, or a dataset folder")
+    sizes_help = "synthetic scans of 512 x 512 with so many slices (none given: the papers' eight sizes)"
+    cases.add_argument("--sizes", nargs="*", type=int, metavar="SLICES", help=sizes_help)
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="EFFICIENCY_CSV")
+    parser.add_argument("--force", action="store_true", help="measure again what the file has already")
+    for name, meaning in PASSED_ON.items():
+        parser.add_argument(f"--{name}", help=f"handed on to `flare predict`: {meaning}")
+    parser.set_defaults(run=_efficiency)
+
+
+def _efficiency(options: argparse.Namespace) -> int:
+    from flare_core.efficiency_board import PAPER_SLICES, as_subject, find_scans, readable, scans_of_sizes
+    from flare_core.evaluation.efficiency import Conditions, measure_efficiency
+    from flare_core.evaluation.efficiency_table import EfficiencyTables
+    from flare_core.evaluation.memory import Gpu
+
+    if options.out.is_dir():
+        raise ValueError(f"{options.out} is a folder; name the CSV file to write")
+    subjects = [as_subject(folder) for folder in options.submissions]
+    given = {name: getattr(options, name.replace("-", "_")) for name in PASSED_ON}
+    passed_on = tuple(word for name, value in given.items() if value for word in (f"--{name}", value))
+    scans = find_scans(options.cases) if options.cases else scans_of_sizes(options.sizes or PAPER_SLICES)
+    conditions = Conditions(passed_on, Gpu.find())
+    report = measure_efficiency(subjects, scans, options.out, conditions, force=options.force)
+    print(readable(EfficiencyTables.read(options.out).rows).to_string(index=False))
+    return report_cases(report)

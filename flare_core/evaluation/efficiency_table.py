@@ -1,0 +1,110 @@
+"""Keep what was measured in two tables: a row a submission and case, and the memory samples behind each row.
+
+Serves `efficiency`, the figures and notebook 08. A table is complete on the disk after every case, and a later
+measurement adds to it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from flare_core.evaluation.tables import write_csv
+
+STAGES = ("start", "read", "resample", "network", "reduce", "postprocess", "write", "other")
+"""Where the time goes, in the order of the data flow; `other` is what a prediction does not tell apart."""
+MEASURES = ("seconds", "peak_mb", "area_sum_mb_s", "area_trapezoid_mb_s", "high_water_mb", "host_peak_mb")
+IDENTITY = ("submission", "case", "options", "processor")
+COLUMNS = (
+    *("submission", "case", "slices", *MEASURES, "first_start_s", "gpu_before_mb", "gpu_process_peak_mb", "memory"),
+    *("backend", "precision", "options", "processor", *(f"{stage}_s" for stage in STAGES)),
+    *("submission_sha256", "image_sha256", "run", "measured", "failure"),
+)
+TEXTS = dict.fromkeys(("case", "options", "submission_sha256", "image_sha256", "run", "failure"), str)
+"""Columns of text that may look like numbers (a hash like 12345e67 is infinite as one)."""
+SAMPLE_COLUMNS = ("submission", "case", "run", "time_s", "memory", "mb")
+
+
+def samples_file(out: Path) -> Path:
+    """Return where the samples of a table lie: `efficiency.csv` has `efficiency_samples.csv` beside it."""
+    return out.with_name(f"{out.stem}_samples{out.suffix}")
+
+
+@dataclass
+class EfficiencyTables:
+    """The table and the samples, as they lie on the disk.
+
+    Attributes:
+        out: the table's file.
+        rows: columns `COLUMNS`; times in s, memory in MB of 2**20 bytes, areas in MB s. `memory` says which memory
+            `peak_mb` and the areas are of: `gpu` (the whole device) or `host` (the process tree). A row with a
+            `failure` has no measures. `first_start_s` is the whole time of the first start of all, where it was made.
+        samples: columns `SAMPLE_COLUMNS`; `run` is that of its row, `memory` one of host, gpu, gpu_process.
+    """
+
+    out: Path
+    rows: pd.DataFrame
+    samples: pd.DataFrame
+
+    @classmethod
+    def read(cls, out: Path) -> EfficiencyTables:
+        """Read what is there; nothing gives empty tables."""
+        parts = []
+        for path, columns in ((out, COLUMNS), (samples_file(out), SAMPLE_COLUMNS)):
+            table = pd.read_csv(path, dtype=TEXTS) if path.is_file() else pd.DataFrame(columns=list(columns))
+            if list(table.columns) != list(columns):
+                raise ValueError(f"{path} is there and no such table; name another file")
+            parts.append(table)
+        return cls(out, *parts)
+
+    def write(self) -> None:
+        """Write both, each whole or not at all."""
+        write_csv(self.samples, samples_file(self.out))
+        write_csv(self.rows, self.out)
+
+    def find(self, wanted: dict[str, Any]) -> pd.DataFrame:
+        """Return the rows that have these values."""
+        texts = self.rows[list(wanted)].astype(object).where(self.rows[list(wanted)].notna(), "").astype(str)
+        is_same = [texts[name] == str(value) for name, value in wanted.items()]
+        return self.rows[np.logical_and.reduce(is_same)]
+
+    def put(self, row: dict[str, Any], samples: pd.DataFrame) -> None:
+        """Put a row in the place of an older one of the same identity, and write."""
+        older = self.find({name: row[name] for name in IDENTITY})
+        kept = self.samples[~self.samples["run"].isin(older["run"])]
+        self.rows = _joined(self.rows.drop(older.index), pd.DataFrame([row], columns=list(COLUMNS)))
+        self.samples = _joined(kept, samples)
+        self.write()
+
+
+def _joined(table: pd.DataFrame, more: pd.DataFrame) -> pd.DataFrame:
+    """Return both tables in one; pandas minds empty parts."""
+    parts = [part for part in (table, more) if len(part)]
+    return pd.concat(parts, ignore_index=True) if parts else table
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold a folder (made if missing) for one measurement: two at a time would also spoil each other's times.
+
+    Raises:
+        ValueError: if another one holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"another measurement is writing to {folder}; wait for it") from None
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,15 @@
+"""Exit codes of `flare`, and how it says what became of a batch of cases."""
+
+import sys
+
+from flare_core.batch import BatchReport
+
+DONE, SOME_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+
+
+def report_cases(report: BatchReport) -> int:
+    """Print what became of the cases and return the exit code."""
+    print(report)
+    for case, reason in report.failures.items():
+        print(f"  {case}: {reason}", file=sys.stderr)
+    return SOME_FAILED if report.failures else DONE

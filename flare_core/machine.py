@@ -1,0 +1,26 @@
+"""Say what this machine is: a number of seconds means nothing without the processor that needed them.
+
+Serves measurements and the report; holds no other knowledge.
+"""
+
+import os
+import platform
+from pathlib import Path
+
+MATTERING = {"amx_bf16": "AMX-BF16", "avx512_bf16": "AVX512-BF16"}
+"""Instructions that change how fast networks run, as Linux and as people call them."""
+
+
+def processor_name() -> str:
+    """Return the processor's name, with the instructions for half precision that it has."""
+    info = Path("/proc/cpuinfo")
+    facts = [line.partition(":") for line in info.read_text().splitlines()] if info.is_file() else []
+    first = {key.strip(): value.strip() for key, _, value in reversed(facts)}
+    name = first.get("model name") or platform.processor() or platform.machine()
+    flags = first.get("flags", "").split()
+    return ", ".join([name, *(title for flag, title in MATTERING.items() if flag in flags)])
+
+
+def usable_cores() -> int:
+    """Return the cores that this process may use, which in a container are fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
