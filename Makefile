@@ -6,6 +6,8 @@
 # Two more train, on the embedded cohort: `make retrain` what is shipped, `make study` longer and with three seeds. And
 # `make efficiency` measures time and memory of all submissions on the papers' eight image sizes, one process a case.
 #
+# `make benchmarks` measures other packages beside this one; they get environments of their own, under runs/.
+#
 # Variables, each given as NAME=value behind the command:
 #
 #   PYTHON            the Python 3.11 that .venv is made from, when it is not found by itself
@@ -33,7 +35,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: help setup reproduce test test-all retrain study efficiency figures lab format lock clean
+.PHONY: help setup reproduce test test-all retrain study benchmarks efficiency figures lab format lock clean
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -78,6 +80,10 @@ study: $(READY)
 # On an idle machine, because others' work shows in the times. Interrupted, it goes on where it stopped.
 efficiency: $(READY)
 	$(BIN)/flare efficiency weights/* --sizes -o data/results/mini/efficiency.csv $(EFFICIENCY_OPTIONS)
+
+# Seconds are those of this machine as it is now: let nothing else run.
+benchmarks: $(READY)
+	PIP_OPTIONS="$(PIP_OPTIONS)" $(BIN)/python benchmarks
 
 # For maintainers: the README's figures, from what `make reproduce` has drawn.
 figures: reproduce

@@ -1,14 +1,11 @@
 """Compare our predictions with those of nnU-Net's own predictor, with the same weights and the same settings.
 
-    python3.11 -m venv NNUNET_ENV
-    echo torch==2.13.0 > pinned.txt
-    NNUNET_ENV/bin/pip install -c pinned.txt torch torchvision nnunetv2  # both for a processor, or both for CUDA
-    python benchmarks/nnunet_parity.py WORK --nnunet-python NNUNET_ENV/bin/python -o data/results/mini/nnunet_parity.csv
+    python benchmarks/nnunet_parity.py WORK -o data/results/mini/nnunet_parity.csv
 
-Writes a cohort as an nnU-Net dataset, lets nnU-Net plan and train on it (`nnunet_peer.py`, in its own environment),
-imports the models and predicts the same images with both. nnU-Net's training begins with weights that ours has learned
-on the same cases, because a network that knows nothing takes hours on a processor until it finds organs. All of it
-takes about 20 minutes on an idle core; what is trained already is not trained again.
+Writes a cohort as an nnU-Net dataset, lets nnU-Net plan and train on it (`nnunet_peer.py`, in an environment of its own
+that `peers.py` makes), imports the models and predicts the same images with both. nnU-Net's training begins with
+weights that ours has learned on the same cases, because a network that knows nothing takes hours on a processor until it
+finds organs. All of it takes about 20 minutes on an idle core; what is trained already is not trained again.
 
 The table has a row a setting and image: the share of all voxels and of foreground voxels (foreground to either) with
 equal labels, and nnU-Net's Dice on the liver and mean over organs, to show that there is something to agree on.
@@ -30,15 +27,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from peers import NNUNET
 
 from flare_core.cases.augmentation import AdjustContrast, HistogramShift, Mirror
 from flare_core.cases.boxes import bounding_box
 from flare_core.cases.cohort import write_cohort
 from flare_core.cases.geometry import Geometry
+from flare_core.cases.interpolation import nearest_indices
 from flare_core.cases.labels import ORGANS, TUMOR
 from flare_core.cases.nifti import case_id, read_image, read_labels
 from flare_core.cases.nifti_writing import write_image, write_labels
-from flare_core.cases.interpolation import nearest_indices
 from flare_core.cases.sampling import ClassBalancedCrop, PreparedCase, class_voxels
 from flare_core.evaluation.tables import write_csv
 from flare_core.inference.network import load_network
@@ -297,7 +295,7 @@ def main() -> int:
     """Train where nothing is trained yet, predict with both, print and write the table; 1 if they differ too much."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("work", type=Path, help="folder for everything that is written on the way")
-    parser.add_argument("--nnunet-python", type=Path, required=True, help="python of the environment with nnunetv2")
+    parser.add_argument("--nnunet-python", type=Path, help="python with nnunetv2 (default: made here)")
     parser.add_argument("-o", "--out", type=Path, help="CSV file")
     parser.add_argument("--settings", nargs="+", choices=[setting.name for setting in SETTINGS], help="default: all")
     parser.add_argument("--epochs", type=int, default=4, help="of nnU-Net's training (default 4)")
@@ -305,14 +303,15 @@ def main() -> int:
     parser.add_argument("--record", action="store_true", help="renew tests/inference/nnunet_example")
     options = parser.parse_args()
     work = options.work.resolve()
+    python = options.nnunet_python or NNUNET.python()
     raw = write_dataset(work)
     settings = [setting for setting in SETTINGS if not options.settings or setting.name in options.settings]
     if not (work / "preprocessed" / DATASET / "nnUNetPlans.json").is_file():
-        run_peer(options.nnunet_python, work, "plan", DATASET[7:10])
+        run_peer(python, work, "plan", DATASET[7:10])
     rows = []
     for setting in settings:
-        train_missing(setting, work, raw, options.nnunet_python, (options.epochs, options.iterations))
-        triples = predict_both(setting, work, raw, options.nnunet_python)
+        train_missing(setting, work, raw, python, (options.epochs, options.iterations))
+        triples = predict_both(setting, work, raw, python)
         for path, theirs, ours in triples:
             reference = read_labels(raw / "labelsTs" / f"{case_id(path)}.nii.gz").data
             rows.append({"setting": setting.name, **compare(case_id(path), theirs, ours, reference)})
