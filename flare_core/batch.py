@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,15 +53,53 @@ def map_cases(
     Raises:
         ValueError: if two cases carry the same id, or for fewer than one job (before anything runs).
     """
+    if jobs < 1:
+        raise ValueError(f"{title}: expected at least one job, got {jobs}")
+    return _recorded(cases, lambda items: _outcomes(function, items, jobs), title)
+
+
+def pipe_cases(
+    read: Callable[[Any], Any],
+    compute: Callable[[Any], Any],
+    write: Callable[[Any], Any],
+    cases: Iterable[tuple[str, Any]],
+    *,
+    title: str = "cases",
+    overlap: bool = True,
+) -> BatchReport:
+    """Read, compute and write each case; while one is computed, the next is read and the last one written.
+
+    Args:
+        read, compute, write: take a case's item, what was read, what was computed. Each of them is called for one case
+            at a time, in order; whichever of them fails, it is that case's failure.
+        cases: as for `map_cases`.
+        title: words on the progress bar.
+        overlap: without it one case is finished before the next is begun, so that one alone is in memory.
+    Returns:
+        As `map_cases`, with what `write` returned.
+    """
+
+    def outcomes(items: Sequence[Any]) -> Iterator[tuple[Any, Exception | None]]:
+        if overlap and len(items) > 1:
+            return _piped(read, compute, write, items)
+        return _outcomes(lambda item: write(compute(read(item))), items, 1)
+
+    return _recorded(cases, outcomes, title)
+
+
+def _recorded(
+    cases: Iterable[tuple[str, Any]],
+    outcomes_of: Callable[[Sequence[Any]], Iterator[tuple[Any, Exception | None]]],
+    title: str,
+) -> BatchReport:
+    """Return the report of what becomes of the cases, in their order."""
     cases = list(cases)
     ids = [case for case, _ in cases]
     twice = sorted({case for case in ids if ids.count(case) > 1})
     if twice:
         raise ValueError(f"{title}: every case id must be unique, got {', '.join(twice)} more than once")
-    if jobs < 1:
-        raise ValueError(f"{title}: expected at least one job, got {jobs}")
     report = BatchReport()
-    outcomes = _outcomes(function, [item for _, item in cases], jobs)
+    outcomes = outcomes_of([item for _, item in cases])
     for case, (result, error) in zip(ids, tqdm(outcomes, desc=title, total=len(ids), disable=None), strict=True):
         if error is None:
             report.results[case] = result
@@ -92,3 +130,34 @@ def _outcomes(
         yield from pool.map(attempt, items)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _piped(
+    read: Callable[[Any], Any], compute: Callable[[Any], Any], write: Callable[[Any], Any], items: Sequence[Any]
+) -> Iterator[tuple[Any, Exception | None]]:
+    """Yield what was written, or raised, for each item, in order; reading and writing have a thread each."""
+    reader, writer = (ThreadPoolExecutor(1, thread_name_prefix=name) for name in ("read", "write"))
+    try:
+        reading, writing = reader.submit(read, items[0]), None
+        for item in [*items[1:], None]:
+            current, reading = reading, reader.submit(read, item) if item is not None else None
+            done: Future = Future()
+            try:
+                done = writer.submit(write, compute(current.result()))
+            except Exception as error:  # whatever a case does, the others go on
+                done.set_exception(error)
+            if writing is not None:
+                yield _settled(writing)
+            writing = done
+        yield _settled(writing)
+    finally:
+        reader.shutdown(cancel_futures=True)
+        writer.shutdown()
+
+
+def _settled(future: Future) -> tuple[Any, Exception | None]:
+    """Return what a future holds, once it is there."""
+    try:
+        return future.result(), None
+    except Exception as error:  # that case's failure
+        return None, error

@@ -183,8 +183,10 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="image files, or folders of images")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--model", type=Path, required=True, metavar="SUBMISSION")
+    parser.add_argument("--backend", default="auto", help="auto, torch or openvino")
     parser.add_argument("--precision", choices=("auto", "exact"), default="auto", help="exact: float32 everywhere")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--max-memory", metavar="SIZE", help="of the whole process, such as 4GB; refused if too little")
     parser.add_argument("--volume", type=int, metavar="K", help="which volume of a series to take, from 0")
     spacing_help = "voxel edges where a header has none"
     parser.add_argument("--assume-spacing", type=float, nargs=3, metavar="MM", help=spacing_help)
@@ -192,15 +194,20 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from flare_core.inference.network import pick_device
+    from flare_core.inference.backends import choose_compute
+    from flare_core.inference.planner import parse_size
     from flare_core.inference.predict import Reading, find_images, predict_files, refuse_inside
     from flare_core.inference.submission import load_submission, submission_hash
 
     images = find_images(options.inputs)
     refuse_inside(options.out, options.inputs)
-    submission = load_submission(options.model, pick_device(options.device), exact=options.precision == "exact")
+    compute = choose_compute(options.backend, options.device, exact=options.precision == "exact")
+    submission = load_submission(options.model, compute)
+    print(f"{submission.compute}, {submission.precision}")
     reading = Reading(options.volume, options.assume_spacing and tuple(options.assume_spacing))
-    return report_cases(predict_files(images, options.out, submission, submission_hash(options.model), reading))
+    limit = options.max_memory and parse_size(options.max_memory)
+    name = submission_hash(options.model)
+    return report_cases(predict_files(images, options.out, submission, name, reading, max_memory=limit))
 
 
 def _add_import_nnunet(commands: argparse._SubParsersAction) -> None:

@@ -124,16 +124,22 @@ def read_labels(path: str | Path, *, label_map: Mapping[int, int] | None = None)
     return _read(Path(path), check, np.uint8, None, None)
 
 
-def read_place(path: str | Path) -> Volume:
+def read_place(path: str | Path, assume_spacing_mm: Sequence[float] | None = None) -> Volume:
     """Read where a volume lies, from its header alone; its `data` is all zeros and takes no memory.
 
+    Args:
+        path: a .nii or .nii.gz file.
+        assume_spacing_mm: as for `read_image`.
+    Returns:
+        A volume of the type that `read_image` gives for `dtype=None`.
     Raises:
         BadInput: if the header is unusable.
     """
     with open_voxels(Path(path)) as stream:
         header = _header(stream)
-        geometry, _ = place(header, Path(path), None)
-    return Volume(geometry.to_ras(np.broadcast_to(np.uint8(0), header.shape)), geometry, Path(path))
+        geometry, _ = place(header, Path(path), assume_spacing_mm)
+    zero = np.int16(0) if _holds_int16(header) else np.float32(0)
+    return Volume(geometry.to_ras(np.broadcast_to(zero, header.shape)), geometry, Path(path))
 
 
 def check_same_grid(image: Volume, labels: Volume) -> tuple[str, ...]:

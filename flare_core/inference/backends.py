@@ -32,16 +32,25 @@ class Network(Protocol):
         preprocessing: its grid and intensities.
         stride: what the sides of a window must be multiples of (one number, or one an axis).
         facts: what made it.
+        architecture: what built it.
         precision: what its convolutions are computed in, `float32` or `bfloat16`.
         batch: windows to give it at a time; None leaves it to the window scheme.
+        unloaded_bytes: memory that its weights will take when the first window comes.
+        keeps_its_memory: whether what lives inside a forward pass stays in memory after the first one.
     """
 
     scheme: Any
     preprocessing: Any
     stride: Stride
     facts: dict[str, Any]
+    architecture: Any
     precision: str
     batch: int | None
+    unloaded_bytes: int
+    keeps_its_memory: bool
+
+    def with_batch(self, batch: int) -> Network:
+        """Return the network with another number of windows at once."""
 
     def __call__(self, windows: np.ndarray, probabilities: bool = False) -> np.ndarray:
         """Return the logits (B, C, X, Y, Z) of windows (B, 1, X, Y, Z), or their softmax over the channels; float32."""
@@ -62,6 +71,10 @@ class Compute:
     device: str = "cpu"
     exact: bool = False
     falls_back: bool = False
+
+    def __str__(self) -> str:
+        name = {"torch": "torch", "openvino": "OpenVINO"}[self.backend]
+        return f"{name} on {self.device}" + (", float32 everywhere" if self.exact else "")
 
     def open(self, folder: Path) -> Network:
         """Return the network of a model folder.
@@ -119,4 +132,3 @@ def _has_cuda_driver() -> bool:
     except OSError:
         return False
     return True
-

@@ -15,7 +15,7 @@ import numpy as np
 
 from flare_core.cases.boxes import Box
 from flare_core.inference.sliding_ensemble import SlidingEnsemble
-from flare_core.inference.trace import Inference, Networks, Spacing, Step, WindowRecord, cleaned
+from flare_core.inference.trace import Inference, Look, Networks, Spacing, Step, WindowRecord, cleaned
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,15 @@ class MergedNetworks(Inference):
     def stages(self) -> tuple[str, ...]:
         """Names of the stages whose networks a submission must hold."""
         return tuple(dict.fromkeys((*self.organs.stages, *self.tumor.stages)))
+
+    @property
+    def parts(self) -> tuple[Inference, ...]:
+        """The two inferences whose label maps are merged."""
+        return self.organs, self.tumor
+
+    def looks(self) -> tuple[Look, ...]:
+        """Return what both compute."""
+        return (*self.organs.looks(), *self.tumor.looks())
 
     def steps(
         self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks, in_place: bool = False

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,10 +80,17 @@ class TrainedNetwork:
     bfloat16: bool = False
     batch: int | None = None
 
+    def with_batch(self, batch: int) -> TrainedNetwork:
+        """Return the network with another number of windows at once."""
+        return replace(self, batch=batch)
+
     @property
     def precision(self) -> str:
         """`bfloat16` or `float32`."""
         return "bfloat16" if self.bfloat16 else "float32"
+
+    unloaded_bytes = 0  # the weights are in memory
+    keeps_its_memory = False
 
     @property
     def device(self) -> torch.device:

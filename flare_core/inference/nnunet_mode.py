@@ -24,6 +24,7 @@ from flare_core.inference.ensemble import check_one_grid, is_constant
 from flare_core.inference.nnunet_preprocessing import NnUNetPreprocessing, NnUNetResampling, nonzero_box
 from flare_core.inference.planes import Held, Padded
 from flare_core.inference.sliding_window import box_at, mirrored
+from flare_core.inference.trace import Look
 
 if TYPE_CHECKING:
     from flare_core.inference.backends import Network
@@ -55,6 +56,15 @@ class NnUNetPredictor:
     tile_step: float = 0.5
     mirror_axes: tuple[int, ...] = ()
     resampling: NnUNetResampling = NnUNetResampling(order=1)
+
+    @property
+    def parts(self) -> tuple[NnUNetPredictor, ...]:
+        """What is merged: this prediction alone."""
+        return (self,)
+
+    def looks(self) -> tuple[Look, ...]:
+        """Return the one look of all folds."""
+        return (Look(self.stages, self),)
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -91,6 +101,10 @@ class NnUNetPredictor:
         channels = self._best_channels(logits, image[box].shape, preprocessing.spacing_mm, spacing)
         labels[box] = members[0].scheme.to_targets(channels)
         return np.ascontiguousarray(preprocessing.from_axes(labels))
+
+    def window_for(self, network: Network, shape: Sequence[int]) -> tuple[int, int, int]:
+        """Return the window, which is the same for every network and volume."""
+        return self.window
 
     def corners(self, shape: Sequence[int]) -> list[tuple[int, int, int]]:
         """Return the lowest corner of every window over a volume at least as large as one.

@@ -16,7 +16,7 @@ import numpy as np
 
 Corner = tuple[int, int, int]
 
-IN_MEMORY = 256 * 2**20
+IN_MEMORY = 64 * 2**20
 """Bytes of scores that a `SlabStore` keeps in memory; more goes to a temporary file."""
 
 

@@ -10,14 +10,18 @@ import json
 import logging
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from flare_core.batch import BatchReport, map_cases
+import numpy as np
+
+from flare_core.batch import BatchReport, pipe_cases
 from flare_core.cases.bad_input import BadInput
-from flare_core.cases.nifti import case_id, read_image, write_labels
+from flare_core.cases.nifti import Volume, case_id, read_image, read_place, write_labels
+from flare_core.inference.planner import Plan, Planner
 from flare_core.inference.submission import Submission
 from flare_core.storage import file_hash, write_file
+from flare_core.timing import Timings
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +45,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What became of one case: its label file, the seconds it took, and whether it was there already."""
+    """What became of one case: its label file, the seconds of work it took, and whether it was there already."""
 
     path: Path
     seconds: float
@@ -96,9 +100,15 @@ def _name_of(path: Path) -> str:
 
 
 def predict_files(
-    images: list[tuple[str, Path]], out: Path, submission: Submission, model_hash: str, reading: Reading = Reading()
+    images: list[tuple[str, Path]],
+    out: Path,
+    submission: Submission,
+    model_hash: str,
+    reading: Reading = Reading(),
+    *,
+    max_memory: int | None = None,
 ) -> BatchReport:
-    """Predict one label file an image.
+    """Predict one label file an image; the next image is read and the last map written meanwhile.
 
     Args:
         images: from `find_images`.
@@ -106,15 +116,20 @@ def predict_files(
         submission: what predicts.
         model_hash: identifies it (`submission_hash`): a label file made by another model is replaced.
         reading: how images are read.
+        max_memory: bytes that the process may take; one case at a time is then in memory.
     Returns:
         A report with a `Prediction` or a reason for every case.
     Raises:
         BadRequest: if `out` cannot be written to or would overwrite inputs.
+        TooLarge: if the networks need more memory than `max_memory` whatever the image.
     """
     out = Path(out)
     _check_output(out, images)
-    report = map_cases(
-        lambda item: _predict_case(*item, out, submission, model_hash, reading), [(i[0], i) for i in images]
+    submission.prepare()
+    planner = Planner(submission, max_memory)
+    case = CaseSteps(out, planner, model_hash, reading)
+    report = pipe_cases(
+        case.read, case.compute, case.write, [(name, (name, path)) for name, path in images], overlap=max_memory is None
     )
     summary = {
         "found": report.found,
@@ -137,23 +152,98 @@ def _check_output(out: Path, images: list[tuple[str, Path]]) -> None:
         raise BadRequest(f"cannot write to {out}: {error.strerror}; choose another output folder") from None
 
 
-def _predict_case(
-    name: str, path: Path, out: Path, submission: Submission, model_hash: str, reading: Reading
-) -> Prediction:
-    """Predict one case, unless its label file is there and was made from the same image by the same model."""
-    start = time.perf_counter()
-    target, record = out / f"{name}.nii.gz", out / ".flare" / f"{name}.json"
-    if not path.is_file():
-        raise BadInput(path, "no such image file")
-    case_id(path)  # a name that cannot become an output's is this case's failure
-    made_from = {"image": file_hash(path), "model": model_hash, "precision": submission.precision}
-    made_from |= {key: str(value) for key, value in asdict(reading).items() if value is not None}
-    if target.is_file() and record.is_file() and json.loads(record.read_text()).get("made_from") == made_from:
-        return Prediction(target, 0.0, reused=True)
-    image = read_image(path, volume=reading.volume, assume_spacing_mm=reading.assume_spacing_mm)
-    labels = submission(image.data, image.spacing_mm)
-    write_labels(target, labels, image.geometry)
-    seconds = time.perf_counter() - start
-    content = {"made_from": made_from, "seconds": round(seconds, 3), "warnings": list(image.warnings)}
-    write_file(record, json.dumps(content, indent=2) + "\n")
-    return Prediction(target, seconds, reused=False)
+@dataclass
+class Job:
+    """A case on its way from image to label file.
+
+    Attributes:
+        name: case id.
+        made_from: what its labels follow from.
+        plan: how it is predicted.
+        image: where the labels belong; its voxels are dropped once they are used. None: the label file is there.
+        labels: uint8 target ids in RAS+, once they are computed.
+        timings: seconds by step: read, resample, network, reduce, postprocess, write, and other.
+    """
+
+    name: str
+    made_from: dict[str, str]
+    plan: Plan = Plan()
+    image: Volume | None = None
+    labels: np.ndarray | None = None
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class CaseSteps:
+    """The three steps of a case, each of which may run in a thread of its own.
+
+    Attributes:
+        out: output folder.
+        planner: knows the submission and the memory limit.
+        model_hash, reading: see `predict_files`.
+    """
+
+    out: Path
+    planner: Planner
+    model_hash: str
+    reading: Reading
+
+    def read(self, case: tuple[str, Path]) -> Job:
+        """Read the image, unless the label file is there and was made from the same image in the same way."""
+        name, path = case
+        start = time.perf_counter()
+        if not path.is_file():
+            raise BadInput(path, "no such image file")
+        case_id(path)  # a name that cannot become an output's is this case's failure
+        submission, reading = self.planner.submission, self.reading
+        made_from = {"image": file_hash(path), "model": self.model_hash, "precision": submission.precision}
+        made_from["computed_by"] = str(submission.compute)
+        made_from |= {key: str(value) for key, value in asdict(reading).items() if value is not None}
+        job, record = Job(name, made_from), self._record(name)
+        is_there = (self.out / f"{name}.nii.gz").is_file() and record.is_file()
+        if is_there and json.loads(record.read_text()).get("made_from") == made_from:
+            return job
+        if self.planner.limit is not None:
+            place = read_place(path, reading.assume_spacing_mm)
+            job.plan = self.planner.plan(place.data.shape, place.spacing_mm, place.data.dtype.itemsize)
+            log.info("%s: %s", name, job.plan)
+        job.image = read_image(path, volume=reading.volume, assume_spacing_mm=reading.assume_spacing_mm, dtype=None)
+        job.timings["read"] = time.perf_counter() - start
+        return job
+
+    def compute(self, job: Job) -> Job:
+        """Predict the label map."""
+        if job.image is None:
+            return job
+        start = time.perf_counter()
+        with Timings().listening() as steps:
+            predict = self.planner.submission.with_batch(job.plan.batch)
+            job.labels = predict(job.image.data, job.image.spacing_mm)
+        image = job.image
+        job.image = replace(image, data=np.broadcast_to(np.uint8(0), image.data.shape))
+        job.timings |= steps.seconds
+        job.timings["other"] = time.perf_counter() - start - sum(steps.seconds.values())
+        return job
+
+    def write(self, job: Job) -> Prediction:
+        """Write the label file, then the record that says what it was made from."""
+        target = self.out / f"{job.name}.nii.gz"
+        if job.image is None:
+            return Prediction(target, 0.0, reused=True)
+        start = time.perf_counter()
+        write_labels(target, job.labels, job.image.geometry)
+        job.timings["write"] = time.perf_counter() - start
+        seconds = sum(job.timings.values())
+        content = {
+            "made_from": job.made_from,
+            "seconds": round(seconds, 3),
+            "timings": {step: round(spent, 3) for step, spent in job.timings.items()},
+            "warnings": list(job.image.warnings),
+        }
+        if job.plan.estimate is not None:
+            content["plan"] = asdict(job.plan)
+        write_file(self._record(job.name), json.dumps(content, indent=2) + "\n")
+        return Prediction(target, seconds, reused=False)
+
+    def _record(self, name: str) -> Path:
+        return self.out / ".flare" / f"{name}.json"

@@ -22,7 +22,7 @@ from flare_core.inference.backends import Network
 from flare_core.inference.ensemble import is_constant, mean_slabs
 from flare_core.inference.planes import Cropped, SlabStore
 from flare_core.inference.sliding_window import SlidingWindow
-from flare_core.inference.trace import Inference, Networks, Spacing, Step, WindowRecord, cleaned, window_record
+from flare_core.inference.trace import Inference, Look, Networks, Spacing, Step, WindowRecord, cleaned, window_record
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,11 @@ class RegionEnsemble(Inference):
     def stages(self) -> tuple[str, ...]:
         """Names of the stages whose networks a submission must hold."""
         return tuple(name for name in (self.localizer, self.members) if name)
+
+    def looks(self) -> tuple[Look, ...]:
+        """Return the localizer's look and the members'."""
+        members = Look((self.members,), self.window, self.average == "probabilities")
+        return (Look((self.localizer,), self.localizer_window), members) if self.localizer else (members,)
 
     def steps(
         self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks, in_place: bool = False

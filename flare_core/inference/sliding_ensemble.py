@@ -19,7 +19,7 @@ from flare_core.cases.interpolation import slabs_to_labels
 from flare_core.cases.preprocessing import resample_labels
 from flare_core.cases.regions import BodyBox, whole
 from flare_core.inference.ensemble import WindowScheme, check_one_grid, is_constant, mean_slabs
-from flare_core.inference.trace import Inference, Networks, Spacing, Step, WindowRecord, cleaned, window_record
+from flare_core.inference.trace import Inference, Look, Networks, Spacing, Step, WindowRecord, cleaned, window_record
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,10 @@ class SlidingEnsemble(Inference):
     def stages(self) -> tuple[str, ...]:
         """Names of the stages whose networks a submission must hold."""
         return self.members
+
+    def looks(self) -> tuple[Look, ...]:
+        """Return the one look of all members."""
+        return (Look(self.members, self.window, self.average == "probabilities"),)
 
     def steps(
         self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks, in_place: bool = False

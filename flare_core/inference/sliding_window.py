@@ -65,6 +65,10 @@ class SlidingWindow:
     batch: int = 1
     mirror_axes: tuple[int, ...] = ()
 
+    def window_for(self, network: Network, shape: Sequence[int]) -> tuple[int, int, int]:
+        """Return the window, which is the same for every network and volume."""
+        return self.window
+
     def layers(self, shape: Sequence[int]) -> list[list[Corner]]:
         """Return the lowest corners of the windows over a volume at least as large as one window, layer by layer.
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,6 +66,10 @@ class SparseWindow:
     tubes: tuple[str, ...] = ("aorta", "inferior_vena_cava", "esophagus")
     weighting: str = "gaussian"
     batch: int = 1
+
+    def window_for(self, network: Network, shape: Sequence[int]) -> tuple[int, int, int]:
+        """Return the window, which is the same for every network and volume."""
+        return self.window
 
     def positions(self, shape: tuple[int, int, int]) -> tuple[list[int], list[int], list[int]]:
         """Return the windows' first voxels along X, Y and Z over a volume at least as large as one window.

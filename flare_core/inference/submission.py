@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,17 +54,56 @@ class Submission:
         inference: predicts with the networks.
         networks: trained networks of each stage that the inference uses.
         facts: system, profile and recipe fingerprint.
+        compute: what computes the networks.
     """
 
     inference: Inference | NnUNetPredictor
     networks: Mapping[str, Sequence[Network]]
     facts: dict[str, Any]
+    compute: Compute = TORCH
+
+    @property
+    def all_networks(self) -> list[Network]:
+        """The networks of all stages."""
+        return [network for members in self.networks.values() for network in members]
 
     @property
     def precision(self) -> str:
         """`bfloat16` where any network computes in it, else `float32`."""
-        networks = [network for members in self.networks.values() for network in members]
-        return "bfloat16" if any(network.precision == "bfloat16" for network in networks) else "float32"
+        return "bfloat16" if any(network.precision == "bfloat16" for network in self.all_networks) else "float32"
+
+    @property
+    def batch(self) -> int:
+        """Most windows that any of its networks computes at once."""
+        schemes = [getattr(look.scheme, "batch", 1) for look in self.inference.looks()]
+        given = [network.batch for network in self.all_networks if network.batch]
+        return max(given or schemes)
+
+    def known_windows(self) -> list[tuple[Network, tuple[int, int, int], bool]]:
+        """Return every network with its window where that does not depend on the image, and whether it is asked for
+        probabilities."""
+        found = []
+        for look in self.inference.looks():
+            for network in (network for stage in look.stages for network in self.networks[stage]):
+                grid = network.preprocessing.grid_shape((1, 1, 1), (1, 1, 1))
+                window = look.scheme.window_for(network, grid)
+                if math.prod(grid) > 1 or not isinstance(look.scheme, WholeVolume):
+                    found.append((network, window, look.probabilities))
+        return found
+
+    def prepare(self) -> None:
+        """Make what the first image would have to wait for, in another process: OpenVINO's graphs."""
+        if self.compute.backend == "openvino":
+            from flare_core.inference.openvino_graph import build_missing
+
+            build_missing((network.stored, window) for network, window, _ in self.known_windows())
+
+    def with_batch(self, batch: int | None) -> Submission:
+        """Return the submission with so many windows at once; None leaves it as it is."""
+        if batch is None:
+            return self
+        networks = {stage: [one.with_batch(batch) for one in members] for stage, members in self.networks.items()}
+        return replace(self, networks=networks)
 
     def __call__(self, image_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
         """Return the label map (uint8, shape of the image) of one image in HU, RAS+."""
@@ -126,7 +166,7 @@ def load_submission(folder: Path, compute: Compute = TORCH) -> Submission:
     if missing:
         raise BadModel(f"{folder}: submission.json names no network for {', '.join(missing)}; copy the folder again")
     facts = {k: v for k, v in content.items() if k not in ("format", "inference", "networks")}
-    return Submission(inference, networks, facts)
+    return Submission(inference, networks, facts, compute)
 
 
 def submission_hash(folder: Path) -> str:

@@ -48,6 +48,21 @@ class Step:
         return {target.name: float(counts[target.id]) * voxel_ml for target in TARGETS}
 
 
+@dataclass(frozen=True)
+class Look:
+    """Some networks that see the same windows.
+
+    Attributes:
+        stages: whose networks.
+        scheme: window scheme.
+        probabilities: whether they are asked for probabilities, not logits.
+    """
+
+    stages: tuple[str, ...]
+    scheme: Any
+    probabilities: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class WindowRecord:
     """Where windows lay when networks of one or more stages looked at an image.
@@ -93,6 +108,15 @@ class Inference(ABC):
     @abstractmethod
     def stages(self) -> tuple[str, ...]:
         """Names of the stages whose networks a submission must hold."""
+
+    @abstractmethod
+    def looks(self) -> tuple[Look, ...]:
+        """Return which networks look at the image in turn, and how."""
+
+    @property
+    def parts(self) -> tuple[Inference, ...]:
+        """The inferences whose label maps are merged: this one alone, if none are."""
+        return (self,)
 
     @abstractmethod
     def steps(

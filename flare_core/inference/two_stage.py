@@ -23,7 +23,16 @@ from flare_core.cases.regions import BodyBox, whole
 from flare_core.inference.backends import Network
 from flare_core.inference.ensemble import check_one_grid, is_constant, mean_slabs
 from flare_core.inference.planes import Held
-from flare_core.inference.trace import Inference, Networks, Spacing, Step, WindowRecord, grid_spacing_mm, window_record
+from flare_core.inference.trace import (
+    Inference,
+    Look,
+    Networks,
+    Spacing,
+    Step,
+    WindowRecord,
+    grid_spacing_mm,
+    window_record,
+)
 from flare_core.inference.whole_volume import WholeVolume
 
 log = logging.getLogger(__name__)
@@ -52,6 +61,10 @@ class TwoStage(Inference):
     def stages(self) -> tuple[str, ...]:
         """Names of the stages whose networks a submission must hold."""
         return self.locator, self.organs, self.tumor
+
+    def looks(self) -> tuple[Look, ...]:
+        """Return the three stages, each with its whole volume."""
+        return tuple(Look((stage,), WholeVolume()) for stage in self.stages)
 
     def steps(
         self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks, in_place: bool = False

@@ -9,7 +9,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +45,10 @@ class WholeVolume:
         return self._window(network, image).visits(network, image)
 
     def _window(self, network: Network, image: Planes) -> SlidingWindow:
-        """Return the smallest window that holds the volume and whose sides the network can halve."""
+        return SlidingWindow(self.window_for(network, image.shape))
+
+    def window_for(self, network: Network, shape: Sequence[int]) -> tuple[int, int, int]:
+        """Return the smallest window that holds a volume of this shape and whose sides the network can halve."""
         stride = network.stride
         strides = (stride,) * 3 if isinstance(stride, int) else stride
-        return SlidingWindow(tuple(math.ceil(size / s) * s for size, s in zip(image.shape, strides, strict=True)))
+        return tuple(math.ceil(size / s) * s for size, s in zip(shape, strides, strict=True))

@@ -1,0 +1,142 @@
+"""Keep a prediction within a memory limit: choose how many windows are computed at once, or refuse.
+
+Serves `flare predict --max-memory`. The estimate counts the process as it is, the image and its label map, the sums of
+the windows that are under way and what lives inside the network; none of these but the first two grows with the number
+of slices. `benchmarks/scaling.py` compares it with what was really used.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import psutil
+
+from flare_core.inference.footprint import window_bytes
+from flare_core.inference.planes import IN_MEMORY
+from flare_core.inference.submission import Submission
+from flare_core.inference.trace import Look
+from flare_core.machine import usable_cores
+
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
+WORKSPACE = 2.0
+"""Convolutions need copies of their input: up to 1.9 times of what `window_bytes` counts was measured."""
+SLACK = 1.1
+"""For what is not counted: the memory allocator, threads, files."""
+
+
+class TooLarge(ValueError):
+    """A prediction that cannot be held within the limit; the message names the least that would do."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one image is predicted.
+
+    Attributes:
+        batch: windows computed at once; None leaves it to the network or the window scheme.
+        estimate: bytes of the whole process at its peak; None if nobody asked.
+    """
+
+    batch: int | None = None
+    estimate: int | None = None
+
+    def __str__(self) -> str:
+        windows = "1 window at a time" if self.batch == 1 else f"{self.batch} windows at a time"
+        return f"{windows}, about {in_units(self.estimate)} at most"
+
+
+class Planner:
+    """Plans predictions of one submission.
+
+    With a limit it first makes sure that the networks alone fit, then computes one window with each of them: from then
+    on, what compiled networks really take is part of the process's memory, and only the rest is estimated.
+
+    Args:
+        submission: what predicts.
+        limit: bytes that the process may take at most; None: no limit, nothing is planned.
+    Raises:
+        TooLarge: if the networks cannot be held within the limit, whatever the image.
+    """
+
+    def __init__(self, submission: Submission, limit: int | None = None) -> None:
+        self.submission, self.limit, self._base = submission, limit, 0
+        if limit is None:
+            return
+        self._base = resident_bytes() + sum(network.unloaded_bytes for network in submission.all_networks)
+        self.submission = submission.with_batch(self.plan().batch)
+        for network, window, probabilities in self.submission.known_windows():
+            network(np.zeros((self.submission.batch, 1, *window), np.float32), probabilities)
+        self._base = resident_bytes()
+
+    def plan(self, shape: Sequence[int] = (1, 1, 1), spacing_mm: Sequence[float] = (1, 1, 1), voxel: int = 2) -> Plan:
+        """Return the fastest way to predict an image within the limit.
+
+        Args:
+            shape, spacing_mm: of the image; a single voxel needs what every image needs.
+            voxel: bytes of an image voxel in memory.
+        Raises:
+            TooLarge: if there is none.
+        """
+        if self.limit is None:
+            return Plan()
+        for batch in range(self.submission.batch, 0, -1):
+            plan = Plan(batch, self._estimate(shape, spacing_mm, voxel, batch))
+            if plan.estimate <= self.limit:
+                return plan
+        what = "any image" if math.prod(shape) == 1 else f"an image of {' x '.join(map(str, shape))} voxels"
+        raise TooLarge(
+            f"{what} needs at least {in_units(plan.estimate)} here, the limit is {in_units(self.limit)}; "
+            "raise --max-memory, or take a submission with smaller windows"
+        )
+
+    def _estimate(self, shape: Sequence[int], spacing_mm: Sequence[float], voxel: int, batch: int) -> int:
+        """Return the bytes at the peak with so many windows at once."""
+        maps = len(self.submission.inference.parts)
+        arrays = math.prod(shape) * (voxel + maps)
+        planes = usable_cores() * shape[0] * shape[1] * 4 * 6  # reduction: a few float planes a thread
+        looks = [self._look(shape, spacing_mm, look, batch) for look in self.submission.inference.looks()]
+        return int(self._base + arrays + SLACK * (max(looks) + planes))
+
+    def _look(self, shape: Sequence[int], spacing_mm: Sequence[float], look: Look, batch: int) -> int:
+        """Return the bytes while the networks of some stages look at an image through a window scheme."""
+        members = [network for stage in look.stages for network in self.submission.networks[stage]]
+        network, channels = members[0], members[0].scheme.channels
+        grid = network.preprocessing.grid_shape(shape, spacing_mm)
+        window = tuple(look.scheme.window_for(network, grid))
+        padded = [max(size, side) for size, side in zip(grid, window, strict=True)]
+        layer = 4 * padded[0] * padded[1] * window[2]
+        sums = 2 * len(members) * channels * layer + 4 * layer
+        scores = batch * 2 * 4 * channels * math.prod(window)
+        is_ready = self._base and network.keeps_its_memory and network.is_ready_for(window)
+        inside = 0 if is_ready else batch * WORKSPACE * window_bytes(network.architecture, channels, window)
+        splines = 0
+        if getattr(network.preprocessing, "order", 1) != 1:
+            splines = 8 * math.prod(shape) + 8 * math.prod(grid)
+        return int(sums + scores + inside + splines) + IN_MEMORY
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes meant by a number with a unit: 4GB, 4GiB, 500M, 4e9.
+
+    Raises:
+        ValueError: for anything else, or nothing.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?(?:e\d+)?)\s*([KMG]?I?)B?\s*", text.upper().replace("E", "e"))
+    size = int(float(match[1]) * UNITS.get(match[2], 0)) if match else 0
+    if size <= 0:
+        raise ValueError(f"expected a size such as 4GB or 500MiB, got {text!r}")
+    return size
+
+
+def in_units(size: float) -> str:
+    """Return bytes for people."""
+    return f"{size / 1e9:.2f} GB"
+
+
+def resident_bytes() -> int:
+    """Return the memory that this process takes now."""
+    return psutil.Process().memory_info().rss
