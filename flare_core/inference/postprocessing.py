@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import cc3d
 import numpy as np
 
-from flare_core.cases.boxes import bounding_box
+from flare_core.cases.boxes import Box, bounding_box
 from flare_core.cases.labels import BY_NAME
 
 Spacing = tuple[float, float, float]
@@ -34,16 +34,9 @@ class Rule(ABC):
         self.clean(labels, spacing_mm)
         return labels
 
+    @abstractmethod
     def clean(self, labels: np.ndarray, spacing_mm: Spacing) -> None:
         """Clean the map itself."""
-        box = bounding_box(labels)
-        if box is not None:
-            middle = (labels.shape[0] - 1) / 2 - box[0].start
-            self._clean(labels[box], spacing_mm, middle)
-
-    @abstractmethod
-    def _clean(self, labels: np.ndarray, spacing_mm: Spacing, middle: float) -> None:
-        """Clean the part of a map that is not all background; `middle` is the whole map's middle x in it."""
 
 
 @dataclass(frozen=True)
@@ -64,31 +57,38 @@ class SplitPairs(Rule):
         ("right_adrenal_gland", "left_adrenal_gland"),
     )
 
-    def _clean(self, labels: np.ndarray, spacing_mm: Spacing, middle: float) -> None:
+    def clean(self, labels: np.ndarray, spacing_mm: Spacing) -> None:
         """Set the left organs (x grows to the right in RAS+)."""
-        line = self._center_line(labels, middle)
-        columns = np.arange(labels.shape[0])[:, None, None]
+        line = self._center_line(labels)
         for right, left in self.pairs:
-            united = labels == BY_NAME[right].id
-            is_left = columns < line[None, None, :]
-            for component in _largest_components(united, 2):
-                x, _, z = (indices.mean() for indices in component)
-                is_left_component = x < line[round(z)]
-                labels[component] = BY_NAME[left if is_left_component else right].id
-                united[component] = False
-            labels[united & is_left] = BY_NAME[left].id
+            box = _box_of(labels, right)
+            if box is None:
+                continue
+            part, columns = labels[box], np.arange(box[0].start, box[0].stop)
+            united = part == BY_NAME[right].id
+            for component, center in _largest_components(united, 2):
+                is_left_component = center[0] + box[0].start < line[round(center[2] + box[2].start)]
+                part[component] = BY_NAME[left if is_left_component else right].id
+                united &= ~component
+            part[united & (columns[:, None, None] < line[box[2]])] = BY_NAME[left].id
 
-    def _center_line(self, labels: np.ndarray, middle: float) -> np.ndarray:
+    def _center_line(self, labels: np.ndarray) -> np.ndarray:
         """Return the dividing x of each slice, shape (Z,)."""
-        aorta = labels == BY_NAME["aorta"].id
-        area = aorta.sum((0, 1))
-        slices = np.flatnonzero(area)
-        if slices.size:
-            mean_x = (aorta.sum(1) * np.arange(labels.shape[0])[:, None]).sum(0)[slices] / area[slices]
-            return np.interp(np.arange(labels.shape[2]), slices, mean_x)
-        sides = [part[0].mean() for part in _largest_components(labels == BY_NAME["right_kidney"].id, 2)]
-        if len(sides) == 2 and min(sides) < middle < max(sides):  # else they are parts of one kidney
-            middle = sum(sides) / 2
+        box = _box_of(labels, "aorta")
+        if box is not None:
+            aorta = labels[box] == BY_NAME["aorta"].id
+            area = aorta.sum((0, 1))
+            slices = np.flatnonzero(area)
+            columns = np.arange(box[0].start, box[0].stop)
+            mean_x = (aorta.sum(1) * columns[:, None]).sum(0)[slices] / area[slices]
+            return np.interp(np.arange(labels.shape[2]), slices + box[2].start, mean_x)
+        middle = (labels.shape[0] - 1) / 2
+        box = _box_of(labels, "right_kidney")
+        if box is not None:
+            largest = _largest_components(labels[box] == BY_NAME["right_kidney"].id, 2)
+            sides = [center[0] + box[0].start for _, center in largest]
+            if len(sides) == 2 and min(sides) < middle < max(sides):  # else they are parts of one kidney
+                middle = sum(sides) / 2
         return np.full(labels.shape[2], middle)
 
 
@@ -102,17 +102,21 @@ class LongestRun(Rule):
 
     targets: tuple[str, ...]
 
-    def _clean(self, labels: np.ndarray, spacing_mm: Spacing, middle: float) -> None:
+    def clean(self, labels: np.ndarray, spacing_mm: Spacing) -> None:
         """Erase the stray slices."""
         for name in self.targets:
-            mask = labels == BY_NAME[name].id
+            box = _box_of(labels, name)
+            if box is None:
+                continue
+            part = labels[box]
+            mask = part == BY_NAME[name].id
             edges = np.diff(mask.any((0, 1)).astype(np.int8), prepend=0, append=0)
             starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
             if starts.size < 2:
                 continue
             longest = np.argmax(ends - starts)
             mask[:, :, starts[longest] : ends[longest]] = False
-            labels[mask] = 0
+            part[mask] = 0
 
 
 @dataclass(frozen=True)
@@ -125,8 +129,12 @@ class KeepLargest(Rule):
 
     targets: tuple[str, ...]
 
-    def _clean(self, labels: np.ndarray, spacing_mm: Spacing, middle: float) -> None:
+    def clean(self, labels: np.ndarray, spacing_mm: Spacing) -> None:
         """Erase the smaller components."""
+        box = bounding_box(labels)
+        if box is None:
+            return
+        labels = labels[box]
         components, owners = _components(labels, self.targets)
         voxels = np.bincount(components.ravel())
         stays = np.zeros(voxels.size, bool)
@@ -151,8 +159,12 @@ class KeepComponents(Rule):
     minimum_mm3: float
     most: int
 
-    def _clean(self, labels: np.ndarray, spacing_mm: Spacing, middle: float) -> None:
+    def clean(self, labels: np.ndarray, spacing_mm: Spacing) -> None:
         """Erase the other components."""
+        box = bounding_box(labels)
+        if box is None:
+            return
+        labels = labels[box]
         components, _ = _components(labels, self.targets)
         volumes_mm3 = np.bincount(components.ravel()) * math.prod(spacing_mm)
         volumes_mm3[0] = 0
@@ -175,24 +187,35 @@ class RemoveSmall(Rule):
     target: str
     minimum_voxels: int
 
-    def _clean(self, labels: np.ndarray, spacing_mm: Spacing, middle: float) -> None:
+    def clean(self, labels: np.ndarray, spacing_mm: Spacing) -> None:
         """Erase the target if it is too small."""
-        mask = labels == BY_NAME[self.target].id
-        if mask.sum() < self.minimum_voxels:
-            labels[mask] = 0
+        box = _box_of(labels, self.target)
+        if box is not None:
+            mask = labels[box] == BY_NAME[self.target].id
+            if mask.sum() < self.minimum_voxels:
+                labels[box][mask] = 0
 
 
-def _largest_components(mask: np.ndarray, count: int) -> list[tuple[np.ndarray, ...]]:
-    """Return the voxel indices of at most `count` largest 26-connected components, largest first."""
-    if not mask.any():
-        return []
-    box = bounding_box(mask)
-    components, found = cc3d.largest_k(mask[box], k=count, connectivity=26, return_N=True)
-    parts = [
-        tuple(at + side.start for at, side in zip(np.nonzero(components == i), box, strict=True))
-        for i in range(1, found + 1)
-    ]
-    return sorted(parts, key=lambda part: -part[0].size)
+def _box_of(labels: np.ndarray, target: str) -> Box | None:
+    """Return the box around a target, looked for a few planes at a time; None if it is not there."""
+    found, value = [np.zeros(size, bool) for size in labels.shape], BY_NAME[target].id
+    for start in range(0, labels.shape[2], 32):
+        mask = labels[..., start : start + 32] == value
+        columns = mask.any(2)
+        if columns.any():
+            found[0] |= columns.any(1)
+            found[1] |= columns.any(0)
+            found[2][start : start + 32] = mask.any((0, 1))
+    places = [np.flatnonzero(side) for side in found]
+    return tuple(slice(int(at[0]), int(at[-1]) + 1) for at in places) if places[0].size else None
+
+
+def _largest_components(mask: np.ndarray, count: int) -> list[tuple[np.ndarray, tuple[float, ...]]]:
+    """Return mask and center (voxels) of at most `count` largest 26-connected components, largest first."""
+    components, found = cc3d.largest_k(mask, k=count, connectivity=26, return_N=True)
+    parts = [components == index for index in range(1, found + 1)]
+    parts.sort(key=np.count_nonzero, reverse=True)
+    return [(part, tuple(float(indices.mean()) for indices in np.nonzero(part))) for part in parts]
 
 
 def _components(labels: np.ndarray, targets: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
