@@ -4,8 +4,8 @@
 
 Writes a cohort as an nnU-Net dataset, lets nnU-Net plan and train on it (`nnunet_peer.py`, in an environment of its own
 that `peers.py` makes), imports the models and predicts the same images with both. nnU-Net's training begins with
-weights that ours has learned on the same cases, because a network that knows nothing takes hours on a processor until it
-finds organs. All of it takes about 20 minutes on an idle core; what is trained already is not trained again.
+weights that ours has learned on the same cases, because a network that knows nothing takes hours on a processor until
+it finds organs. All of it takes about 20 minutes on an idle core; what is trained already is not trained again.
 
 The table has a row a setting and image: the share of all voxels and of foreground voxels (foreground to either) with
 equal labels, and nnU-Net's Dice on the liver and mean over organs, to show that there is something to agree on.

@@ -37,12 +37,14 @@ class Command:
         version: of the tool.
         argv: the command, file to file.
         runs: how often it is counted; None: as often as the benchmark says. For a side that takes minutes.
+        inside: text file in which a run says how many seconds its work took without imports; None: it does not.
     """
 
     tool: str
     version: str
     argv: tuple[str | Path, ...]
     runs: int | None = None
+    inside: Path | None = None
 
 
 @dataclass
@@ -52,11 +54,13 @@ class Measured:
     Attributes:
         command: which.
         seconds, peak_mib: one number a run, the whole process from start to end.
+        inside_seconds: one number a run, as the run itself says.
     """
 
     command: Command
     seconds: list[float] = field(default_factory=list)
     peak_mib: list[float] = field(default_factory=list)
+    inside_seconds: list[float] = field(default_factory=list)
 
     def row(self) -> dict[str, object]:
         """Return the columns that every benchmark has."""
@@ -98,6 +102,8 @@ def measure(commands: Sequence[Command], runs: int, between: Callable[[], None] 
                 if turn >= 0:
                     measured.seconds.append(seconds)
                     measured.peak_mib.append(peak_mib)
+                    if measured.command.inside:
+                        measured.inside_seconds.append(float(measured.command.inside.read_text()))
     return found
 
 

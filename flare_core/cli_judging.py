@@ -6,6 +6,7 @@ A part of `flare_core.cli`, which adds them to its parser.
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from flare_core.exits import DONE, SOME_FAILED, report_cases
@@ -28,6 +29,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--rules", default="flare23", help="flare23, flare24-task1, partial or strict")
     parser.add_argument("--map", type=Path, help="JSON file: the references' label value to target name")
     parser.add_argument("--prediction-map", type=Path, help="the same for the predictions")
+    parser.add_argument("--jobs", type=int, default=1, help="cases scored at once, each with its memory (default 1)")
     parser.set_defaults(run=_evaluate)
 
 
@@ -47,7 +49,7 @@ def _evaluate(options: argparse.Namespace) -> int:
             f"{options.predictions} is {kinds[0]}, {options.references} is {kinds[1]}; name two folders, whose files "
             "are paired by case id, or two files"
         )
-    evaluate = evaluate_folders if options.references.is_dir() else evaluate_files
+    evaluate = partial(evaluate_folders, jobs=options.jobs) if options.references.is_dir() else evaluate_files
     maps = [path and read_label_map(path).ids for path in (options.map, options.prediction_map)]
     annotated = annotated_beside(options.references)
     rules, maps = RULES[options.rules], LabelMaps(*maps)
