@@ -30,3 +30,11 @@ def real_ct() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real CT is not there: {folder}")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Keep what the tests compile out of the user's cache folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from flare_core.batch import map_cases
+from flare_core.batch import map_cases, pipe_cases
 
 
 def halve(number: int) -> int:
@@ -69,3 +69,37 @@ def test_wrong_calls_are_refused_before_anything_runs():
         map_cases(pytest.fail, [("a", 1), ("a", 2)])
     with pytest.raises(ValueError, match="at least one job, got 0"):
         map_cases(pytest.fail, [("a", 1)], jobs=0)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_piped_cases_keep_their_order_and_each_step_its_failures(overlap):
+    def fails_at(step):
+        def do(item):
+            if item[1] == step:
+                raise ValueError(f"{step} of {item[0]}")
+            return item
+
+        return do
+
+    cases = [("a", ("a", "")), ("b", ("b", "read")), ("c", ("c", "compute")), ("d", ("d", "write")), ("e", ("e", ""))]
+    report = pipe_cases(fails_at("read"), fails_at("compute"), fails_at("write"), cases, overlap=overlap)
+    assert list(report.results) == ["a", "e"]
+    assert report.failures == {name: f"ValueError: {step} of {name}" for name, (_, step) in cases[1:4]}
+    assert pipe_cases(*[fails_at("")] * 3, [], overlap=overlap).found == 0
+
+
+def test_the_next_case_is_read_and_the_last_one_written_while_one_is_computed():
+    read, written = {name: threading.Event() for name in "abc"}, threading.Event()
+
+    def compute(name):
+        following = {"a": "b", "b": "c"}.get(name)
+        assert following is None or read[following].wait(10), "the next one is read meanwhile"
+        assert name != "c" or written.wait(10), "the first one is written meanwhile"
+        return name
+
+    def write(name):
+        written.set()
+        return name.upper()
+
+    report = pipe_cases(lambda name: read[name].set() or name, compute, write, [(name, name) for name in "abc"])
+    assert report.results == {"a": "A", "b": "B", "c": "C"}

@@ -53,7 +53,16 @@ def test_train_predict_and_evaluate_follow_each_other(tiny_cohort, tmp_path, cap
     assert cli.main(train) == cli.DONE
     assert cli.main(train) == cli.REFUSED  # not without --resume
     assert cli.main([*train, "--resume", "--jobs", "2"]) == cli.DONE
-    predict = ["predict", str(tiny_cohort / "imagesVal"), "-o", str(out), "--model", str(run / "submission")]
+    predict = [
+        "predict",
+        str(tiny_cohort / "imagesVal"),
+        "-o",
+        str(out),
+        "--model",
+        str(run / "submission"),
+        "--backend",
+        "torch",
+    ]
     assert cli.main(predict) == cli.DONE
     for image in (tiny_cohort / "imagesVal").iterdir():
         name = image.name.replace("_0000.nii.gz", ".nii.gz")
@@ -123,6 +132,7 @@ def test_predict_names_a_bad_case_and_does_the_others(tiny_cohort, tmp_path, cap
     bad = tmp_path / "bad.nii.gz"
     bad.write_text("<html>")
     arguments = ["predict", str(bad), str(good), "-o", str(tmp_path / "out"), "--model", str(submission)]
+    arguments += ["--backend", "torch"]
     assert cli.main(arguments) == cli.SOME_FAILED
     assert "bad" in capsys.readouterr().err
     assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 1

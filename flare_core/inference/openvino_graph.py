@@ -54,7 +54,8 @@ def build_missing(wanted: Iterable[tuple[StoredNetwork, tuple[int, ...]]]) -> No
     if missing:
         log.info("building %d OpenVINO graphs, once: later starts need neither torch nor MONAI", len(missing))
         command = [sys.executable, "-m", "flare_core.inference.openvino_graph"]
-        subprocess.run(command, input=json.dumps(missing), text=True, check=False, stdout=sys.stderr)
+        done = subprocess.run(command, input=json.dumps(missing), text=True, check=False, capture_output=True)
+        log.debug("%s", done.stderr.strip())
 
 
 def _folder(stored: StoredNetwork, window: tuple[int, ...]) -> Path:

@@ -1,0 +1,87 @@
+"""A prediction stays within its memory, or is refused with what it needs."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from fake_networks import SPACING, fake_network
+
+from flare_core.cases.labels import SEPARATE
+from flare_core.inference import planner as planning
+from flare_core.inference.footprint import window_bytes
+from flare_core.inference.planner import Plan, Planner, TooLarge, parse_size
+from flare_core.inference.sliding_ensemble import SlidingEnsemble
+from flare_core.inference.sliding_window import SlidingWindow
+from flare_core.inference.submission import Submission
+from flare_core.models.segresnet import SegResNet
+from flare_core.systems import SYSTEMS
+
+MB = 10**6
+TALL, TALLER = (512, 512, 500), (512, 512, 2000)
+
+
+@pytest.fixture(autouse=True)
+def small_process(monkeypatch):
+    monkeypatch.setattr(planning, "resident_bytes", lambda: 100 * MB)
+
+
+def _submission(batch=4):
+    inference = SlidingEnsemble(("all",), SlidingWindow((16, 16, 16), batch=batch))
+    return Submission(inference, {"all": [fake_network(SEPARATE)]}, {})
+
+
+def test_without_a_limit_nothing_is_planned():
+    assert Planner(_submission()).plan(TALLER, SPACING) == Plan()
+
+
+def test_with_enough_memory_all_windows_of_a_batch_are_computed_at_once():
+    plan = Planner(_submission(), 8000 * MB).plan((64, 64, 64), SPACING)
+    assert plan.batch == 4 and 100 * MB < plan.estimate < 8000 * MB
+    assert "4 windows at a time, about 0." in str(plan)
+
+
+def test_more_slices_cost_their_own_voxels_and_labels_alone():
+    planner = Planner(_submission(), 8000 * MB)
+    few, many = (planner.plan(shape, SPACING).estimate for shape in (TALL, TALLER))
+    assert many - few == 1500 * 512 * 512 * (2 + 1)
+
+
+def test_with_less_memory_fewer_windows_and_then_a_refusal_that_names_the_least():
+    wide = replace(_submission(), networks={"all": [_wide()]})
+    needs = [Planner(wide.with_batch(batch), 10**12).plan().estimate for batch in (1, 4)]
+    assert Planner(wide, (needs[0] + needs[1]) // 2).plan().batch in (1, 2, 3)
+    with pytest.raises(TooLarge, match="any image needs at least (.*) GB here, the limit is") as refusal:
+        Planner(wide, needs[0] - 20 * MB)
+    least = float(re.search("least ([0-9.]+) GB", str(refusal.value))[1]) * 1000 * MB
+    assert least == pytest.approx(needs[0], abs=5 * MB)
+    with pytest.raises(TooLarge, match="512 x 512 x 2000 voxels"):
+        Planner(wide, needs[0] + 20 * MB).plan(TALLER, SPACING)
+
+
+def _wide():
+    return replace(fake_network(SEPARATE), architecture=SegResNet(64, (1, 1), 1))
+
+
+def test_the_published_window_of_nvauto_does_not_fit_into_four_gigabytes_on_a_processor():
+    stage = SYSTEMS["nvauto"].stage("round2")
+    network = replace(fake_network(stage.scheme), architecture=stage.network)
+    whole = Submission(SlidingEnsemble(("all",), SlidingWindow((224, 224, 144))), {"all": [network]}, {})
+    with pytest.raises(TooLarge, match="any image needs at least"):
+        Planner(whole, 4000 * MB)
+
+
+def test_what_lives_in_a_network_grows_with_its_window_and_is_remembered(monkeypatch):
+    small, large = (window_bytes(SegResNet(8, (1, 1), 1), 3, (side,) * 3) for side in (16, 32))
+    assert large == pytest.approx(8 * small, rel=0.01)
+    one = 8 * 32**3 * 4  # a tensor of the first level
+    assert 2 * one <= large <= 6 * one
+    monkeypatch.setattr("flare_core.inference.footprint._followed", lambda *_: pytest.fail("followed again"))
+    assert window_bytes(SegResNet(8, (1, 1), 1), 3, (32, 32, 32)) == large
+
+
+def test_sizes_have_units():
+    sizes = {"4GB": 4e9, "4GiB": 4 * 2**30, "500M": 5e8, "1.5 kB": 1500, "100": 100, "4e9": 4e9}
+    assert {text: parse_size(text) for text in sizes} == sizes
+    for text in ("", "GB", "-4GB", "4TB", "0", "four"):
+        with pytest.raises(ValueError, match="expected a size such as 4GB"):
+            parse_size(text)

@@ -1,0 +1,37 @@
+"""Seconds by step."""
+
+import time
+
+import pytest
+
+from flare_core.timing import Timings, timed
+
+
+def test_a_step_inside_another_one_is_counted_once():
+    with Timings().listening() as timings:
+        with timed("outer"):
+            time.sleep(0.02)
+            with timed("inner"):
+                time.sleep(0.05)
+        with timed("inner"):
+            time.sleep(0.02)
+    assert list(timings.seconds) == ["outer", "inner"]
+    assert 0.02 <= timings.seconds["outer"] < timings.seconds["inner"] and timings.seconds["inner"] >= 0.07
+
+
+def test_a_step_that_fails_is_counted_and_closed():
+    with Timings().listening() as timings, pytest.raises(KeyError), timed("bad"):
+        raise KeyError
+    assert timings.seconds["bad"] >= 0
+    with timings.listening(), timed("next"):
+        pass
+    assert list(timings.seconds) == ["bad", "next"]
+
+
+def test_without_a_listener_nothing_is_counted():
+    timings = Timings()
+    with timings.listening():
+        pass
+    with timed("alone"):
+        pass
+    assert timings.seconds == {}
