@@ -17,7 +17,7 @@ import pandas as pd
 
 from flare_core import paths
 from flare_core.evaluation.efficiency import Conditions, Subject, measure_efficiency
-from flare_core.evaluation.efficiency_table import COLUMNS, SAMPLE_COLUMNS, EfficiencyTables
+from flare_core.evaluation.efficiency_table import COLUMNS, SAMPLE_COLUMNS, EfficiencyTables, as_text
 from flare_core.evaluation.memory import Gpu
 from flare_core.inference.predict import find_images
 from flare_core.inference.submission import submission_hash
@@ -129,10 +129,15 @@ class EfficiencyBoard:
 
     @property
     def shown(self) -> pd.DataFrame:
-        """The measured rows to compare: those that came along, and of a submission without any those made now."""
+        """The measured rows to compare: those that came along, in the way that most of them were measured.
+
+        A way is a processor and the options of `flare predict`. A submission without such rows has those made now.
+        """
         rows = self.measured
         came_along = rows["made"] != MADE_NOW
-        return rows[came_along | ~rows["submission"].isin(rows["submission"][came_along])]
+        ways = as_text(rows["processor"]) + " " + as_text(rows["options"])
+        is_main = came_along & (ways == (ways[came_along].mode().iloc[0] if came_along.any() else ""))
+        return rows[is_main | (~came_along & ~rows["submission"].isin(rows["submission"][is_main]))]
 
     @property
     def systems(self) -> list[str]:
@@ -204,11 +209,13 @@ def readable(rows: pd.DataFrame) -> pd.DataFrame:
         "memory": "memory of",
         "backend": "backend",
         "precision": "precision",
+        "options": "options",
         "processor": "processor",
         "made": "made",
         "failure": "failure",
     }
-    shown = [name for name in names if name in rows and (name != "failure" or rows[name].notna().any())]
+    optional = [name for name in ("options", "failure") if name in rows and not as_text(rows[name]).any()]
+    shown = [name for name in names if name in rows and name not in optional]
     return rows[shown].rename(columns=names)
 
 

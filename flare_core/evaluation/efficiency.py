@@ -169,16 +169,15 @@ def _measure_into(
     measured = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     run = hashlib.sha256(json.dumps([asked, measured]).encode()).hexdigest()[:8]
     row = {**asked, "slices": _slices(path), "run": run, "measured": measured}
-    if conditions.warm_up and subject not in started:
-        first, failure, _ = _predict(subject, case, path, conditions)
+    is_first = conditions.warm_up and subject not in started
+    record, failure, told = _predict(subject, case, path, conditions)
+    if is_first and not failure:
         started.add(subject)
-        row["first_start_s"] = round(first.seconds, 2)
-    else:
-        failure = ""
-    if not failure:
+        row["first_start_s"] = round(record.seconds, 2)
         record, failure, told = _predict(subject, case, path, conditions)
     if failure:
-        tables.put({**row, "failure": failure}, pd.DataFrame(columns=list(SAMPLE_COLUMNS)))
+        failed = {name: row[name] for name in row if name != "first_start_s"} | {"failure": failure}
+        tables.put(failed, pd.DataFrame(columns=list(SAMPLE_COLUMNS)))
         raise FailedCase(failure)
     row |= _memory_facts(record) | _stage_seconds(record.seconds, told) | _settings(told, conditions)
     tables.put(row, _long_samples(record).assign(**{name: row[name] for name in ("submission", "case", "run")}))
@@ -215,7 +214,7 @@ def _failure(record: ProcessRecord, out: Path, case: str) -> str:
     if record.exit_code < 0:
         return f"ended by signal {-record.exit_code}" + (" (out of memory?)" if record.exit_code == -9 else "")
     lines = [line.strip() for line in record.output.splitlines() if line.strip()]
-    reasons = [line.removeprefix(f"{case}: ") for line in lines if line.startswith(f"{case}: ")]
+    reasons = [line.partition(": ")[2] for line in lines if line.startswith((f"{case}: ", "flare predict: "))]
     return (reasons or lines or [f"exit code {record.exit_code} without a word"])[-1][:300]
 
 
@@ -259,10 +258,8 @@ def _settings(told: dict[str, Any], conditions: Conditions) -> dict[str, str]:
     """Return backend and precision as the prediction tells them, else as they were asked for."""
     made_from, words = told.get("made_from", {}), conditions.options
     asked = dict(zip(words[::2], words[1::2], strict=False))
-    return {
-        name: str(told.get(name) or made_from.get(name) or asked.get(f"--{name}", "auto"))
-        for name in ("backend", "precision")
-    }
+    names = {"backend": "computed_by", "precision": "precision"}
+    return {name: str(made_from.get(key) or asked.get(f"--{name}", "auto")) for name, key in names.items()}
 
 
 def _long_samples(record: ProcessRecord) -> pd.DataFrame:

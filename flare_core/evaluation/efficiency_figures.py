@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
-from flare_core.evaluation.efficiency_table import STAGES
+from flare_core.evaluation.efficiency_table import STAGES, as_text
 from flare_core.evaluation.style import ACCENT, FAINT, INK, MUTED, SECOND, PaperFigure, new_figure, styled
 from flare_core.recipe import Limits
 
@@ -99,7 +99,8 @@ def cost_over_slices(
     """Show time, peak and area over the number of slices: ours beside what the papers print.
 
     Args:
-        rows: measured rows with `made`; those made now are ringed, the others joined by a line for each processor.
+        rows: measured rows with `made`; those made now are ringed, the others joined by a line for each processor and
+            options of the prediction.
         published: columns `system`, `slices`, `seconds`, `peak_mb`, `area_mb_s`, `flag`; rows without slices are left
             out. A value that its `flag` names is drawn as printed, but crossed out.
         submissions: one column of panels each, in order.
@@ -114,8 +115,9 @@ def cost_over_slices(
     figure = new_figure(max(6.0, 1.1 + 1.75 * len(submissions)), 6.4)
     panels = figure.subplots(len(MEASURE_TITLES), len(submissions), sharex=True, sharey="row", squeeze=False)
     ours = rows.rename(columns={"area_sum_mb_s": "area_mb_s"})
-    processors = list(dict.fromkeys(ours["processor"]))
-    colors = dict(zip(processors, [ACCENT, "#009e73", "#cc79a7", MUTED] * len(processors), strict=False))
+    ours["way"] = (as_text(ours["processor"]) + " " + as_text(ours["options"])).str.strip()
+    ways = list(dict.fromkeys(ours["way"]))
+    colors = dict(zip(ways, [ACCENT, "#009e73", "#cc79a7", MUTED] * len(ways), strict=False))
     for column, name in enumerate(submissions):
         own = ours[ours["submission"] == name].sort_values("slices")
         printed = published[published["system"] == name].sort_values("slices")
@@ -145,9 +147,9 @@ def _printed_points(axes: Axes, printed: pd.DataFrame, measure: str, unit: float
 def _own_points(axes: Axes, own: pd.DataFrame, measure: str, unit: float, colors: dict[str, str]) -> None:
     """Draw our points: lines of what came along, rings around what was made now."""
     now = own["made"] == MADE_NOW
-    for processor, part in own[~now].groupby("processor", sort=False):
+    for way, part in own[~now].groupby("way", sort=False):
         means = part.groupby("slices")[measure].mean() / unit
-        axes.plot(means.index, means, color=colors[processor], marker="o", markersize=3.6, zorder=3)
+        axes.plot(means.index, means, color=colors[way], marker="o", markersize=3.6, zorder=3)
     ring = {"s": 44, "facecolor": "none", "edgecolor": INK, "linewidth": 1.2}
     axes.scatter(own[now]["slices"], own[now][measure] / unit, zorder=4, **ring)
 
@@ -169,7 +171,7 @@ def _cost_legend(
     figure: PaperFigure, colors: dict[str, str], ours: pd.DataFrame, printed: pd.DataFrame, is_limited: bool
 ) -> None:
     """Name the marks, and say what the crossed points are."""
-    came_along = ours[ours["made"] != MADE_NOW]["processor"].unique()
+    came_along = ours[ours["made"] != MADE_NOW]["way"].unique()
     entries = [(f"ours, {name}", Line2D([], [], color=colors[name], marker="o", markersize=3.6)) for name in came_along]
     if (ours["made"] == MADE_NOW).any():
         ring = {"marker": "o", "markersize": 7, "markerfacecolor": "none", "markeredgecolor": INK}

@@ -72,8 +72,7 @@ class EfficiencyTables:
 
     def find(self, wanted: dict[str, Any]) -> pd.DataFrame:
         """Return the rows that have these values."""
-        texts = self.rows[list(wanted)].astype(object).where(self.rows[list(wanted)].notna(), "").astype(str)
-        is_same = [texts[name] == str(value) for name, value in wanted.items()]
+        is_same = [as_text(self.rows[name]) == str(value) for name, value in wanted.items()]
         return self.rows[np.logical_and.reduce(is_same)]
 
     def put(self, row: dict[str, Any], samples: pd.DataFrame) -> None:
@@ -83,6 +82,11 @@ class EfficiencyTables:
         self.rows = _joined(self.rows.drop(older.index), pd.DataFrame([row], columns=list(COLUMNS)))
         self.samples = _joined(kept, samples)
         self.write()
+
+
+def as_text(column: pd.Series) -> pd.Series:
+    """Return a column as text, nothing as empty text: pandas reads a column without any entry as numbers."""
+    return column.astype(object).where(column.notna(), "").astype(str)
 
 
 def _joined(table: pd.DataFrame, more: pd.DataFrame) -> pd.DataFrame:

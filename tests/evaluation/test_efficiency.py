@@ -55,7 +55,7 @@ if "endless" in case:
     time.sleep(60)
 (out / ".flare").mkdir(parents=True)
 (out / f"{case}.nii.gz").write_bytes(b"labels")
-told = {"made_from": {"precision": "bfloat16"}}
+told = {"made_from": {"precision": "bfloat16", "computed_by": "abacus"}}
 if "wordless" not in case:
     told |= {"seconds": 0.01, "timings": {"read": 0.004, "network": 0.005}}
 (out / ".flare" / f"{case}.json").write_text(json.dumps(told))
@@ -132,7 +132,7 @@ def test_rows_say_what_a_case_cost_and_where_the_time_went(tmp_path, predictor):
     first, wordless = tables.rows.to_dict("records")
     assert (report.found, report.failures) == (2, {})
     assert tuple(tables.rows.columns) == COLUMNS
-    assert first["precision"] == "bfloat16" and first["backend"] == "auto" and first["memory"] == "host"
+    assert first["precision"] == "bfloat16" and first["backend"] == "abacus" and first["memory"] == "host"
     assert first["read_s"] == 0.004 and np.isnan(first["resample_s"])
     assert sum(first[f"{stage}_s"] for stage in STAGES if first[f"{stage}_s"] > 0) == pytest.approx(
         first["seconds"], abs=0.02
@@ -354,6 +354,17 @@ def test_growth_and_means_by_hand():
     assert table["seconds"].unique() == pytest.approx([2 + (55 + 100 + 150) / 150])
     assert board().slices() == [55, 150] and board().systems == ["nvauto", "dkfz_bs8"]
     assert cost_and_accuracy(board().shown.iloc[:0], scores).empty
+
+
+def test_only_rows_of_one_way_are_compared():
+    rows = board().rows
+    other = rows.iloc[3:5].assign(options="--precision exact", seconds=99.0)
+    mixed = EfficiencyBoard(pd.concat([rows, other], ignore_index=True), board().samples)
+    assert mixed.shown["seconds"].max() < 99 and set(mixed.shown["made"]) == {"came along"}
+    assert mixed.measured["seconds"].max() == 99
+    assert "options" in readable(mixed.rows) and "options" not in readable(rows)
+    only_now = EfficiencyBoard(rows.tail(1), board().samples)
+    assert len(only_now.shown) == 1 and only_now.slices() == [55]
 
 
 def test_figures_draw_full_and_small_boards():
