@@ -7,16 +7,22 @@ see the same patches as one process with the whole batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch.utils.data import DataLoader, Dataset
 
 from flare_core.cases.augmentation import augmented
 from flare_core.cases.sampling import Place, PreparedCase
+from flare_core.machine import usable_cores
 from flare_core.recipe import Stage
+
+MOST_PROCESSES = 8
+"""That draw batches for one training."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,49 @@ def draw_batch(
         tuple(case.id for case in drawn),
         int(np.random.SeedSequence([seed, epoch, step, workers.rank]).generate_state(1)[0]),
     )
+
+
+class StepBatches(Dataset):
+    """The batches of an epoch by their step: what the processes of a `DataLoader` draw from.
+
+    Args:
+        stage, cases, seed, epoch, workers: as for `draw_batch`.
+    """
+
+    def __init__(self, stage: Stage, cases: Sequence[PreparedCase], seed: int, epoch: int, workers: Workers) -> None:
+        self._draw = partial(draw_batch, stage, cases, seed=seed, epoch=epoch, workers=workers)
+        self._steps = stage.steps_per_epoch(len(cases))
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __getitem__(self, step: int) -> Batch:
+        if not 0 <= step < self._steps:
+            raise IndexError(step)
+        return self._draw(step=step)
+
+
+def in_order(batches: StepBatches, processes: int) -> Iterable[Batch]:
+    """Return the batches from the first step to the last; the same ones, whoever draws them.
+
+    Args:
+        batches: of an epoch.
+        processes: how many draw ahead of the training; 0: it draws each batch itself when it needs it.
+    """
+    return DataLoader(batches, batch_size=None, num_workers=processes, collate_fn=_as_it_is) if processes else batches
+
+
+def drawing_processes(device: torch.device) -> int:
+    """Return how many processes should draw batches for a training on a device.
+
+    A CUDA device needs them, so that it never waits. On a processor they would take the cores that the training
+    computes on, for the few percent of its time that drawing takes (benchmarks/training.py).
+    """
+    return min(MOST_PROCESSES, usable_cores() - 1) if device.type == "cuda" else 0
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
 
 
 def _case(cases: Sequence[PreparedCase], turn: int, seed: int, epoch: int) -> PreparedCase:

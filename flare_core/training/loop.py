@@ -33,7 +33,7 @@ from flare_core.inference.network import (
 )
 from flare_core.recipe import Stage
 from flare_core.storage import write_file
-from flare_core.training.batch import Workers, draw_batch
+from flare_core.training.batch import StepBatches, Workers, drawing_processes, in_order
 from flare_core.training.checkpoint import load_checkpoint, save_checkpoint
 from flare_core.training.objective import Lesson
 
@@ -175,9 +175,8 @@ def _epoch(
             return (learner if module is None else module)(*inputs)
 
     lesson.begin_epoch(epoch)
-    total, steps = torch.zeros(()), stage.steps_per_epoch(len(cases))
-    for step in range(steps):
-        batch = draw_batch(stage, cases, seed=seed, epoch=epoch, step=step, workers=workers)
+    total, batches = torch.zeros(()), StepBatches(stage, cases, seed, epoch, workers)
+    for step, batch in enumerate(in_order(batches, drawing_processes(device))):
         torch.manual_seed(batch.seed)  # dropout and stochastic depth: a resumed training draws what it would have drawn
         loss = lesson.loss(forward, batch.to(device, LAYOUT))
         if not math.isfinite(loss.item()):
@@ -194,7 +193,7 @@ def _epoch(
         total += loss.detach().cpu()
     if workers.count > 1:
         dist.all_reduce(total)
-    return float(total) / steps / workers.count
+    return float(total) / len(batches) / workers.count
 
 
 def validate(

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from flare_core.inference.network import BadModel, load_network
-from flare_core.training.batch import Workers, draw_batch
+from flare_core.training.batch import StepBatches, Workers, draw_batch, drawing_processes, in_order
 from flare_core.training.checkpoint import load_checkpoint, previous, save_checkpoint
 from flare_core.training.loop import Diverged, start_from, train, validate
 from flare_core.training.mean_teacher import MeanTeacher
@@ -39,6 +39,16 @@ def test_training_lowers_the_loss_and_keeps_the_best_epoch(stage, cases, tmp_pat
     assert best > 0.5
     assert json.loads((model / "model.json").read_text())["validation_dice"] == pytest.approx(best)
     assert set(load_file(model / "weights.safetensors")) == set(load_network(model).module.state_dict())
+
+
+def test_processes_that_draw_ahead_change_neither_the_batches_nor_their_order(stage, cases):
+    batches = StepBatches(stage, cases, 0, 1, ALONE)
+    alone, ahead = (list(in_order(batches, processes)) for processes in (0, 2))
+    assert len(alone) == len(ahead) == stage.steps_per_epoch(len(cases)) == 2
+    for one, other in zip(alone, ahead, strict=True):
+        assert torch.equal(one.image, other.image) and torch.equal(one.channels, other.channels)
+        assert (one.cases, one.seed) == (other.cases, other.seed)
+    assert drawing_processes(torch.device("cpu")) == 0 <= drawing_processes(torch.device("cuda"))
 
 
 def test_resuming_gives_the_weights_of_an_uninterrupted_training(stage, cases, tmp_path, monkeypatch):
