@@ -106,6 +106,10 @@ class GridImage:
         with timed("resample"):
             return self._planes(start, stop)
 
+    def level(self, hu: float) -> float:
+        """Return what a value in HU is on the planes."""
+        return float(self.intensity(np.float32([hu]))[0])
+
     def _planes(self, start: int, stop: int) -> np.ndarray:
         columns, rows, along = (Between.of(n, m) for n, m in zip(self.image_hu.shape, self.shape, strict=True))
         planes = np.empty((stop - start, rows.lower.size, columns.lower.size), np.float32)

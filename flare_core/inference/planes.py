@@ -30,6 +30,9 @@ class Planes(Protocol):
     def planes(self, start: int, stop: int) -> np.ndarray:
         """Return the planes start <= z < stop as a float32 array (X, Y, stop - start)."""
 
+    def level(self, hu: float) -> float:
+        """Return what a value in HU is on the planes; -inf where that is not known."""
+
 
 @dataclass(frozen=True, eq=False)
 class Held:
@@ -45,6 +48,10 @@ class Held:
     def planes(self, start: int, stop: int) -> np.ndarray:
         """Return a view of the planes start <= z < stop."""
         return self.volume[..., start:stop]
+
+    def level(self, hu: float) -> float:
+        """Return -inf: nobody said what the values mean."""
+        return -math.inf
 
 
 class Padded:
@@ -67,6 +74,10 @@ class Padded:
         planes = self.image.planes(max(start, first) - first, min(stop, last) - first)
         margins = [*self._margins[:2], (max(0, first - start), max(0, stop - last))]
         return np.pad(planes, margins) if any(map(any, margins)) else planes
+
+    def level(self, hu: float) -> float:
+        """Return what a value in HU is on the planes."""
+        return self.image.level(hu)
 
     def in_image(self, corner: Sequence[int]) -> Corner:
         """Return a corner on the padded volume in voxels of the volume itself."""
@@ -93,6 +104,10 @@ class Cropped:
     def planes(self, start: int, stop: int) -> np.ndarray:
         """Return the planes start <= z < stop, counted from the first one kept."""
         return self.image.planes(self.kept.start + start, self.kept.start + stop)
+
+    def level(self, hu: float) -> float:
+        """Return what a value in HU is on the planes."""
+        return self.image.level(hu)
 
 
 class SlabStore:

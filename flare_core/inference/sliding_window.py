@@ -57,6 +57,8 @@ class SlidingWindow:
         batch: windows a forward pass.
         mirror_axes: each window is also run mirrored along these axes, in all combinations, and the scores averaged
             (nnU-Net's default is all three: eight passes); () mirrors nothing.
+        air_hu: windows without a voxel above this many HU are skipped: nobody is there, and they are background; None
+            runs all of them, as every paper does.
     """
 
     window: tuple[int, int, int]
@@ -64,6 +66,7 @@ class SlidingWindow:
     weighting: str = "constant"
     batch: int = 1
     mirror_axes: tuple[int, ...] = ()
+    air_hu: float | None = None
 
     def window_for(self, network: Network, shape: Sequence[int]) -> tuple[int, int, int]:
         """Return the window, which is the same for every network and volume."""
@@ -79,9 +82,13 @@ class SlidingWindow:
 
     def visits(self, network: Network, image: Planes) -> Visits:
         """Return the windows that are run over a volume (arguments as in `slabs`; the network is not asked)."""
-        padded = Padded(image, self.window)
-        corners = tuple(padded.in_image(corner) for layer in self.layers(padded.shape) for corner in layer)
-        return Visits(self.window, corners, len(corners), len(corners))
+        sums = RollingSums(Padded(image, self.window), self.weights())
+        layers, visited = self.layers(sums.image.shape), []
+        for layer in layers:
+            sums.skip_to(layer[0][2])
+            visited += sums.inhabited(layer, self.air_hu)
+        count = sum(map(len, layers))
+        return Visits(self.window, tuple(map(sums.image.in_image, visited)), count, count)
 
     def weights(self) -> np.ndarray:
         """Return the weight of each voxel of a window, shape `window`, all > 0."""
@@ -109,13 +116,15 @@ class SlidingWindow:
         padded = Padded(image, self.window)
         sums = RollingSums(padded, self.weights())
         batch = getattr(network, "batch", None) or self.batch
+        channels = getattr(getattr(network, "scheme", None), "channels", None)
         network = mirrored(network, self.mirror_axes)
         for layer in self.layers(padded.shape):
-            yield from sums.planes_below(layer[0][2])
+            yield from sums.planes_below(layer[0][2], channels)
+            layer = sums.inhabited(layer, self.air_hu)
             for first in range(0, len(layer), batch):
                 group = layer[first : first + batch]
                 sums.add(group, sums.run(network, group, probabilities))
-        yield from sums.planes_below(padded.shape[2])
+        yield from sums.planes_below(padded.shape[2], channels)
 
     def __call__(self, network: Network, image: np.ndarray, probabilities: bool = False) -> np.ndarray:
         """Return the scores of a whole volume (X, Y, Z) in one array (C, X, Y, Z); arguments as in `slabs`."""
@@ -137,11 +146,26 @@ class RollingSums:
 
     def run(self, network: Network, corners: Sequence[Corner], probabilities: bool) -> np.ndarray:
         """Return a network's float32 scores (B, C, *window) for the windows at B corners of this layer."""
-        if self._layer is None:
-            self._layer = self.image.planes(self._start, self._start + self.window[2])
-        windows = [self._layer[box_at((x, y, 0), self.window)] for x, y, _ in corners]
+        windows = [self._window(corner) for corner in corners]
         with timed("network"):
             return network(np.stack(windows)[:, None], *([True] if probabilities else []))
+
+    def inhabited(self, corners: Sequence[Corner], air_hu: float | None) -> list[Corner]:
+        """Return the corners of this layer whose windows hold anything above `air_hu`; all of them if it is None."""
+        if air_hu is None:
+            return list(corners)
+        level = self.image.level(air_hu)
+        return [corner for corner in corners if self._window(corner).max() > level]
+
+    def skip_to(self, z: int) -> None:
+        """Go to the layer at z without sums."""
+        self._start, self._layer = z, None
+
+    def _window(self, corner: Corner) -> np.ndarray:
+        """Return the image in a window of this layer."""
+        if self._layer is None:
+            self._layer = self.image.planes(self._start, self._start + self.window[2])
+        return self._layer[box_at((*corner[:2], 0), self.window)]
 
     def add(self, corners: Sequence[Corner], scores: np.ndarray) -> None:
         """Add the scores (B, C, *window) of the windows at `corners` of this layer."""

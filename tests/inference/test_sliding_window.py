@@ -1,10 +1,15 @@
 """Windows over a volume."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flare_core.cases.labels import ABDOMEN
+from flare_core.cases.preprocessing import IntensityWindow, Preprocessing
+from flare_core.inference.planes import Held
 from flare_core.inference.sliding_window import SlidingWindow
 
 
@@ -70,3 +75,30 @@ def test_mirrored_windows_are_averaged_with_their_scores_turned_back():
     assert plain[1, 0].min() == 1 and plain[1, 1:].max() == 0
     scores = SlidingWindow((4, 4, 4), mirror_axes=(0, 1))(sees_the_first_plane, image)
     assert (scores[1, 0] == 0.5).all() and (scores[1, 3] == 0.5).all() and not scores[1, 1:3].any()
+
+
+@pytest.mark.parametrize("window", [SlidingWindow((4, 4, 4), 0.5), SlidingWindow((4, 4, 4))])
+def test_windows_of_air_can_be_skipped_and_are_background(window):
+    image = np.full((16, 8, 16), -1000, np.float32)
+    image[4:8, :, 4:12] = 100
+    grid = Preprocessing((1, 1, 1), IntensityWindow(-250, 250)).on_grid(image, (1, 1, 1))
+    runs = []
+
+    def network(windows):
+        runs.append(len(windows))
+        return np.concatenate([0.5 + 0 * windows, windows], 1)
+
+    network.scheme = ABDOMEN
+    skipping = replace(window, air_hu=-300)
+    all_of_it, some = (np.concatenate(list(scheme.slabs(network, grid)), 3) for scheme in (window, skipping))
+    assert np.array_equal(all_of_it.argmax(0), some.argmax(0)) and some.shape == (2, 16, 8, 16)
+    visits = skipping.visits(network, grid)
+    assert sum(runs) == window.visits(network, grid).count + visits.count
+    assert visits.count < visits.scheme == len(window.visits(network, grid).corners)
+    held = Held(grid.planes(0, 16))
+    assert skipping.visits(network, held).count == visits.scheme, "nobody says what its values are in HU"
+    assert not np.concatenate(list(skipping.slabs(network, air_of(grid))), 3).any()
+
+
+def air_of(grid):
+    return replace(grid, image_hu=np.full(grid.shape, -1000, np.float32))
