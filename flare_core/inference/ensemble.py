@@ -15,10 +15,11 @@ from flare_core.inference.planes import Planes
 from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.inference.sparse_window import SparseWindow
 from flare_core.inference.whole_volume import WholeVolume
+from flare_core.inference.without_air import WithoutAir
 
 log = logging.getLogger(__name__)
 
-WindowScheme = SlidingWindow | SparseWindow | WholeVolume
+WindowScheme = SlidingWindow | SparseWindow | WithoutAir | WholeVolume
 
 
 def is_constant(image_hu: np.ndarray) -> bool:

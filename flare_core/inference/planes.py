@@ -54,16 +54,40 @@ class Held:
         return -math.inf
 
 
+@dataclass(frozen=True, eq=False)
+class Inhabited:
+    """A volume that says which of its values are air.
+
+    Attributes:
+        image: the volume.
+        air_level: what lies at or below it is air.
+    """
+
+    image: Planes
+    air_level: float
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along X, Y, Z."""
+        return self.image.shape
+
+    def planes(self, start: int, stop: int) -> np.ndarray:
+        """Return the planes start <= z < stop."""
+        return self.image.planes(start, stop)
+
+
 class Padded:
     """A volume with zeros on both sides where it is smaller than a shape.
 
     Attributes:
         shape: of the padded volume.
         kept: slices where the volume lies in it.
+        air_level: what lies at or below it is air; -inf if nobody said.
     """
 
     def __init__(self, image: Planes, smallest: Sequence[int]) -> None:
         short = [max(0, side - size) for size, side in zip(image.shape, smallest, strict=True)]
+        self.air_level = getattr(image, "air_level", -math.inf)
         self.image, self._margins = image, [(s // 2, s - s // 2) for s in short]
         self.shape = tuple(size + s for size, s in zip(image.shape, short, strict=True))
         self.kept = tuple(slice(b, b + n) for (b, _), n in zip(self._margins, image.shape, strict=True))
@@ -74,10 +98,6 @@ class Padded:
         planes = self.image.planes(max(start, first) - first, min(stop, last) - first)
         margins = [*self._margins[:2], (max(0, first - start), max(0, stop - last))]
         return np.pad(planes, margins) if any(map(any, margins)) else planes
-
-    def level(self, hu: float) -> float:
-        """Return what a value in HU is on the planes."""
-        return self.image.level(hu)
 
     def in_image(self, corner: Sequence[int]) -> Corner:
         """Return a corner on the padded volume in voxels of the volume itself."""

@@ -57,8 +57,6 @@ class SlidingWindow:
         batch: windows a forward pass.
         mirror_axes: each window is also run mirrored along these axes, in all combinations, and the scores averaged
             (nnU-Net's default is all three: eight passes); () mirrors nothing.
-        air_hu: windows without a voxel above this many HU are skipped: nobody is there, and they are background; None
-            runs all of them, as every paper does.
     """
 
     window: tuple[int, int, int]
@@ -66,7 +64,6 @@ class SlidingWindow:
     weighting: str = "constant"
     batch: int = 1
     mirror_axes: tuple[int, ...] = ()
-    air_hu: float | None = None
 
     def window_for(self, network: Network, shape: Sequence[int]) -> tuple[int, int, int]:
         """Return the window, which is the same for every network and volume."""
@@ -86,7 +83,7 @@ class SlidingWindow:
         layers, visited = self.layers(sums.image.shape), []
         for layer in layers:
             sums.skip_to(layer[0][2])
-            visited += sums.inhabited(layer, self.air_hu)
+            visited += sums.inhabited(layer)
         count = sum(map(len, layers))
         return Visits(self.window, tuple(map(sums.image.in_image, visited)), count, count)
 
@@ -120,7 +117,7 @@ class SlidingWindow:
         network = mirrored(network, self.mirror_axes)
         for layer in self.layers(padded.shape):
             yield from sums.planes_below(layer[0][2], channels)
-            layer = sums.inhabited(layer, self.air_hu)
+            layer = sums.inhabited(layer)
             for first in range(0, len(layer), batch):
                 group = layer[first : first + batch]
                 sums.add(group, sums.run(network, group, probabilities))
@@ -150,11 +147,11 @@ class RollingSums:
         with timed("network"):
             return network(np.stack(windows)[:, None], *([True] if probabilities else []))
 
-    def inhabited(self, corners: Sequence[Corner], air_hu: float | None) -> list[Corner]:
-        """Return the corners of this layer whose windows hold anything above `air_hu`; all of them if it is None."""
-        if air_hu is None:
+    def inhabited(self, corners: Sequence[Corner]) -> list[Corner]:
+        """Return the corners of this layer whose windows hold more than air, if the image says what air is."""
+        level = self.image.air_level
+        if level == -math.inf:
             return list(corners)
-        level = self.image.level(air_hu)
         return [corner for corner in corners if self._window(corner).max() > level]
 
     def skip_to(self, z: int) -> None:

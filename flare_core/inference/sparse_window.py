@@ -55,7 +55,6 @@ class SparseWindow:
         tubes: names of the targets that run along the body.
         weighting: `gaussian` or `constant`, as in `SlidingWindow`.
         batch: windows a forward pass (the central one is always alone).
-        air_hu: as in `SlidingWindow`, for the windows around the central one.
     """
 
     window: tuple[int, int, int]
@@ -67,7 +66,6 @@ class SparseWindow:
     tubes: tuple[str, ...] = ("aorta", "inferior_vena_cava", "esophagus")
     weighting: str = "gaussian"
     batch: int = 1
-    air_hu: float | None = None
 
     def window_for(self, network: Network, shape: Sequence[int]) -> tuple[int, int, int]:
         """Return the window, which is the same for every network and volume."""
@@ -134,7 +132,7 @@ class SparseWindow:
                 continue
             sums.add([center], scores)
             others = self._others(labels, network.scheme, [(x, y, z) for y in ys for x in xs], center)
-            others = sums.inhabited(others, self.air_hu)
+            others = sums.inhabited(others)
             batch = getattr(network, "batch", None) or self.batch
             for start in range(0, len(others), batch):
                 group = others[start : start + batch]

@@ -30,6 +30,7 @@ from flare_core.inference.stored_network import BadModel
 from flare_core.inference.trace import Inference
 from flare_core.inference.two_stage import TwoStage
 from flare_core.inference.whole_volume import WholeVolume
+from flare_core.inference.without_air import WithoutAir
 from flare_core.recipe import decode, encode
 from flare_core.storage import write_file
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 PARTS = (
     *(RegionEnsemble, SlidingEnsemble, MergedNetworks, TwoStage, NnUNetPredictor),
     NnUNetResampling,
-    *(SlidingWindow, SparseWindow, WholeVolume),
+    *(SlidingWindow, SparseWindow, WithoutAir, WholeVolume),
     BodyBox,
     *(SplitPairs, LongestRun, RemoveSmall, KeepLargest, KeepComponents),
 )

@@ -11,6 +11,7 @@ from flare_core.cases.labels import ABDOMEN
 from flare_core.cases.preprocessing import IntensityWindow, Preprocessing
 from flare_core.inference.planes import Held
 from flare_core.inference.sliding_window import SlidingWindow
+from flare_core.inference.without_air import WithoutAir
 
 
 def _two_channels(windows):
@@ -89,7 +90,7 @@ def test_windows_of_air_can_be_skipped_and_are_background(window):
         return np.concatenate([0.5 + 0 * windows, windows], 1)
 
     network.scheme = ABDOMEN
-    skipping = replace(window, air_hu=-300)
+    skipping = WithoutAir(window, -300)
     all_of_it, some = (np.concatenate(list(scheme.slabs(network, grid)), 3) for scheme in (window, skipping))
     assert np.array_equal(all_of_it.argmax(0), some.argmax(0)) and some.shape == (2, 16, 8, 16)
     visits = skipping.visits(network, grid)
