@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from functools import partial
 from typing import Any
 
 PROFILES = ("smoke", "mini", "study", "paper")
@@ -175,14 +176,23 @@ def replaced(value: Any, where: str, new: Any) -> Any:
     return replace(value, **{head: replaced(getattr(value, head), rest, new) if rest else new})
 
 
-def encode(value: Any) -> Any:
-    """Turn a frozen value into JSON data; a dataclass becomes a mapping with its class name under `type`."""
+def encode(value: Any, *, with_defaults: bool = True) -> Any:
+    """Turn a frozen value into JSON data; a dataclass becomes a mapping with its class name under `type`.
+
+    Args:
+        value: of dataclasses, mappings, sequences, sets and plain values.
+        with_defaults: also those fields that have their default; `decode` needs none of them.
+    Raises:
+        TypeError: for anything else.
+    """
+    again = partial(encode, with_defaults=with_defaults)
     if is_dataclass(value) and not isinstance(value, type):
-        return {"type": type(value).__name__, **{f.name: encode(getattr(value, f.name)) for f in fields(value)}}
+        shown = [f for f in fields(value) if with_defaults or not _has_default(value, f)]
+        return {"type": type(value).__name__, **{f.name: again(getattr(value, f.name)) for f in shown}}
     if isinstance(value, Mapping):
-        return {str(key): encode(item) for key, item in value.items()}
+        return {str(key): again(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [encode(item) for item in (sorted(value) if isinstance(value, (set, frozenset)) else value)]
+        return [again(item) for item in (sorted(value) if isinstance(value, (set, frozenset)) else value)]
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise TypeError(f"cannot store a {type(value).__name__} in a recipe; use dataclasses, tuples and plain values")
@@ -215,6 +225,17 @@ def decode(data: Any, parts: Iterable[type]) -> Any:
 
 
 def fingerprint(value: Any) -> str:
-    """Return the SHA-256 hex digest of a value's canonical JSON."""
-    text = json.dumps(encode(value), sort_keys=True, separators=(",", ":"))
+    """Return the SHA-256 hex digest of a value's canonical JSON.
+
+    Fields that have their default are left out: a field that a later version adds does not make another value of
+    one that never needed it.
+    """
+    text = json.dumps(encode(value, with_defaults=False), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _has_default(value: Any, field: Field) -> bool:
+    """Say whether a field of a dataclass value is what it would be if nobody had given it."""
+    if field.default_factory is not MISSING:
+        return getattr(value, field.name) == field.default_factory()
+    return field.default is not MISSING and getattr(value, field.name) == field.default

@@ -1,6 +1,6 @@
 """Values: replaced, shrunk, stored."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 
 import pytest
 
@@ -55,3 +55,17 @@ def test_only_listed_parts_with_fitting_fields_are_rebuilt():
         decode({"type": "Part", "length": 1}, [Part])
     with pytest.raises(TypeError, match="cannot store"):
         encode(Part((1, 2), object()))
+
+
+def test_a_new_field_that_has_its_default_changes_no_fingerprint():
+    @dataclass(frozen=True)
+    class Part:
+        size: int
+        options: tuple = ()
+
+    def older(size):
+        return make_dataclass("Part", [("size", int)], frozen=True)(size)
+
+    assert fingerprint(Part(3)) == fingerprint(older(3)) != fingerprint(older(4))
+    assert fingerprint(Part(3, (1,))) != fingerprint(Part(3))
+    assert encode(Part(3)) == {"type": "Part", "size": 3, "options": []}
