@@ -7,6 +7,7 @@ Serves `flare predict`, whose records `flare efficiency` reads. Steps are named 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,10 +20,12 @@ class Timings:
 
     Attributes:
         seconds: by step, in the order of their first occurrence; steps that did not happen are not there.
+        counts: of what was `counted`, by name.
     """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.counts: Counter[str] = Counter()
         self._open: list[str] = []
         self._since = 0.0
 
@@ -60,3 +63,10 @@ def timed(step: str) -> Iterator[None]:
         yield
     finally:
         timings.turn(None)
+
+
+def counted(name: str, count: int) -> None:
+    """Add to a count of whoever listens."""
+    timings = _LISTENING.get()
+    if timings is not None:
+        timings.counts[name] += count

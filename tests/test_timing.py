@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from flare_core.timing import Timings, timed
+from flare_core.timing import Timings, counted, timed
 
 
 def test_a_step_inside_another_one_is_counted_once():
@@ -35,3 +35,11 @@ def test_without_a_listener_nothing_is_counted():
     with timed("alone"):
         pass
     assert timings.seconds == {}
+
+
+def test_counts_add_up():
+    with Timings().listening() as timings:
+        counted("windows", 2)
+        counted("windows", 3)
+    counted("windows", 9)
+    assert timings.counts == {"windows": 5}

@@ -163,6 +163,7 @@ class Job:
         image: where the labels belong; its voxels are dropped once they are used. None: the label file is there.
         labels: uint8 target ids in RAS+, once they are computed.
         timings: seconds by step: read, resample, network, reduce, postprocess, write, and other.
+        windows: how many all networks together were shown.
     """
 
     name: str
@@ -171,6 +172,7 @@ class Job:
     image: Volume | None = None
     labels: np.ndarray | None = None
     timings: dict[str, float] = field(default_factory=dict)
+    windows: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,6 +224,7 @@ class CaseSteps:
         image = job.image
         job.image = replace(image, data=np.broadcast_to(np.uint8(0), image.data.shape))
         job.timings |= steps.seconds
+        job.windows = steps.counts["windows"]
         job.timings["other"] = time.perf_counter() - start - sum(steps.seconds.values())
         return job
 
@@ -238,6 +241,7 @@ class CaseSteps:
             "made_from": job.made_from,
             "seconds": round(seconds, 3),
             "timings": {step: round(spent, 3) for step, spent in job.timings.items()},
+            "windows": job.windows,
             "warnings": list(job.image.warnings),
         }
         if job.plan.estimate is not None:

@@ -20,7 +20,7 @@ import numpy as np
 
 from flare_core.inference.backends import Network
 from flare_core.inference.planes import Corner, Held, Padded, Planes
-from flare_core.timing import timed
+from flare_core.timing import counted, timed
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,7 @@ class RollingSums:
     def run(self, network: Network, corners: Sequence[Corner], probabilities: bool) -> np.ndarray:
         """Return a network's float32 scores (B, C, *window) for the windows at B corners of this layer."""
         windows = [self._window(corner) for corner in corners]
+        counted("windows", len(windows))
         with timed("network"):
             return network(np.stack(windows)[:, None], *([True] if probabilities else []))
 

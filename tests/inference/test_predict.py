@@ -6,9 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_networks import fake_network
 
+from flare_core.cases.labels import SEPARATE
 from flare_core.cases.nifti import Geometry, read_labels, write_image
+from flare_core.inference.planner import TooLarge
+from flare_core.inference.postprocessing import RemoveSmall
 from flare_core.inference.predict import BadRequest, Reading, find_images, predict_files, refuse_inside
+from flare_core.inference.sliding_ensemble import SlidingEnsemble
+from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.inference.submission import Submission
 
 
@@ -124,3 +130,27 @@ def test_output_folders_that_cannot_be_are_refused_before_any_case(images, submi
     with pytest.raises(BadRequest, match="cannot write"):
         predict_files(find_images([images]), tmp_path / "file", submission, "m")
     assert submission.inference.calls == 0
+
+
+def test_the_record_says_where_the_time_went_and_how_many_windows_were_run(images, tmp_path):
+    inference = SlidingEnsemble(("all",), SlidingWindow((4, 4, 4)), postprocessing=(RemoveSmall("tumor", 3),))
+    submission = Submission(inference, {"all": [fake_network(SEPARATE), fake_network(SEPARATE)]}, {})
+    predict_files(find_images([images]), tmp_path / "out", submission, "m")
+    record = json.loads((tmp_path / "out" / ".flare" / "a.json").read_text())
+    steps = {"read", "resample", "network", "reduce", "postprocess", "other", "write"}
+    assert set(record["timings"]) == steps
+    assert sum(record["timings"].values()) == pytest.approx(record["seconds"], abs=0.01)
+    grid = (2, 4, 6)  # 6 x 7 x 8 voxels of 1 x 2 x 3 mm at 4 mm
+    assert record["windows"] == 2 * len(SlidingWindow((4, 4, 4)).layers((4, 4, grid[2])))
+    assert record["made_from"]["computed_by"] == "torch on cpu" and "plan" not in record
+
+
+def test_with_a_memory_limit_a_plan_is_made_for_each_image_or_the_case_refused(images, tmp_path):
+    inference = SlidingEnsemble(("all",), SlidingWindow((4, 4, 4), batch=2))
+    submission = Submission(inference, {"all": [fake_network(SEPARATE)]}, {})
+    report = predict_files(find_images([images]), tmp_path / "out", submission, "m", max_memory=64 * 10**9)
+    assert list(report.results) == ["a", "c"] and "cut short" in report.failures["b"]
+    plan = json.loads((tmp_path / "out" / ".flare" / "c.json").read_text())["plan"]
+    assert plan["batch"] == 2 and plan["estimate"] > 50 * 10**6
+    with pytest.raises(TooLarge, match="any image needs at least"):
+        predict_files(find_images([images]), tmp_path / "out2", submission, "m", max_memory=10**6)
