@@ -81,6 +81,7 @@ def _add_analyze(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("dataset", type=Path, metavar="DATASET")
     parser.add_argument("--map", type=Path, help="JSON file: foreign label value to target name")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--jobs", type=int, default=1, help="label files read at the same time (default 1)")
     parser.set_defaults(run=_analyze)
 
 
@@ -89,7 +90,7 @@ def _analyze(options: argparse.Namespace) -> int:
     from flare_core.cases.label_analysis import analyze
 
     label_map = read_label_map(options.map) if options.map else None
-    analysis = analyze(Dataset.load(options.dataset, label_map))
+    analysis = analyze(Dataset.load(options.dataset, label_map), jobs=options.jobs)
     analysis.save(options.out)
     print(analysis.subsets.to_string(index=False))
     return SOME_FAILED if analysis.failures else DONE

@@ -6,10 +6,11 @@ Serves `make retrain` and a test that compares the README with what the files sa
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from flare_core.paths import ROOT, results_of
+from flare_core.paths import RESULTS, ROOT, results_of
 from flare_core.scoreboard import mean_over_seeds
 from flare_core.storage import write_file
 from flare_core.systems import SYSTEMS
@@ -71,11 +72,43 @@ def departures_block() -> str:
     )
 
 
+SPEED = {
+    "prediction": "`flare predict`: image to label file",
+    "cold_start": "start, until the first label map",
+    "evaluation": "`flare evaluate`: DSC and NSD of 14 targets",
+    "analysis": "`flare analyze`: who is annotated where",
+}
+"""Benchmarks whose tables have a row a tool, and what they measure."""
+
+
+def speed_block(folder: Path = RESULTS / "benchmarks") -> str:
+    """Return the Markdown table of the benchmarks against other packages (benchmarks/): medians of whole processes."""
+    lines = ["| what | input | `flare_core` | others |", "|---|---|---|---|"]
+    processors = set()
+    for name, title in SPEED.items():
+        if not (folder / f"{name}.csv").is_file():
+            continue
+        table = pd.read_csv(folder / f"{name}.csv")
+        processors |= set(table.processor + f", {table.cores[0]} cores")
+        for given, rows in table.groupby("input", sort=False):
+            own, others = rows[rows.tool == "flare_core"], rows[rows.tool != "flare_core"]
+            cells = ["; ".join(_spent(row) for row in part.itertuples()) for part in (own, others)]
+            lines.append(f"| {title} | {given} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + f"\n\nSeconds and peak memory on {' and '.join(sorted(processors))}; `make benchmarks`."
+
+
+def _spent(row: Any) -> str:
+    """Return what one side of a benchmark needed."""
+    name = "" if row.tool == "flare_core" else f"{row.tool} {row.version} "
+    return f"{name}**{row.seconds_median:.3g} s**, {row.peak_mib / 1024:.2g} GiB"
+
+
 BLOCKS = {
     "results": results_block,
     "real CT": real_ct_block,
     "systems": systems_block,
     "departures": departures_block,
+    "speed": speed_block,
 }
 
 

@@ -34,7 +34,7 @@ SHOWN_PACKAGES = (
     "scipy",
     "nibabel",
     "connected-components-3d",
-    "edt",
+    "openvino",
     "pandas",
     "papermill",
 )
