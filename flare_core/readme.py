@@ -5,6 +5,7 @@ Serves `make retrain` and a test that compares the README with what the files sa
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,7 @@ def _spent(row: Any) -> str:
 
 BLOCKS = {
     "results": results_block,
+    "study": partial(results_block, "study"),
     "real CT": real_ct_block,
     "systems": systems_block,
     "departures": departures_block,

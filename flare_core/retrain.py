@@ -79,7 +79,7 @@ def retrain(
         record(run)
         if run.variant == AS_PUBLISHED and run.seed == seeds[0]:
             ship(run.submission, submission_of(run.system.key, profile))
-    if profile == "mini":
+    if profile in ("mini", "study"):
         readme.update()
 
 

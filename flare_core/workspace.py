@@ -41,7 +41,7 @@ class CohortSize:
 COHORTS = {
     "smoke": CohortSize("tiny", training=32, validation=2),  # 32 is the least with two fully labeled cases
     "mini": CohortSize("mini", training=80, validation=20),
-    "study": CohortSize("mini", training=80, validation=20),
+    "study": CohortSize("mini", training=320, validation=20),  # the same validation cases
 }
 
 
@@ -223,7 +223,7 @@ def embedded_cohort(profile: str, folder: Path = paths.COHORTS) -> Path:
     from flare_core.cases.cohort import write_cohort
 
     size = COHORTS[profile]
-    place = folder / f"{size.voxels}-{generator_digest()[:8]}"
+    place = folder / f"{size.voxels}-{generator_digest(size)[:8]}"
     if place.is_dir():
         return place
     fresh = folder / f".{place.name}.tmp-{os.getpid()}"
@@ -236,9 +236,9 @@ def embedded_cohort(profile: str, folder: Path = paths.COHORTS) -> Path:
     return place
 
 
-def generator_digest() -> str:
-    """SHA-256 over the generator's source files and the sizes asked of it."""
-    together = hashlib.sha256(repr((COHORT_SEED, sorted(COHORTS.items()))).encode())
+def generator_digest(size: CohortSize | None = None) -> str:
+    """SHA-256 over the generator's source files and what is asked of it."""
+    together = hashlib.sha256(repr((COHORT_SEED, size)).encode())
     for path in sorted((Path(__file__).parent / "cases" / "cohort").glob("*.py")):
         together.update(path.read_bytes())
     return together.hexdigest()

@@ -114,7 +114,7 @@ def test_the_cohort_is_made_once_and_anew_for_another_generator(tmp_path, two_ca
     (place / "dataset.json").write_text(json.dumps(index | {"name": "kept"}))
     assert embedded_cohort("smoke", tmp_path) == place
     assert Dataset.load(place).name == "kept"
-    monkeypatch.setattr("flare_core.workspace.generator_digest", lambda: "f" * 64)
+    monkeypatch.setattr("flare_core.workspace.generator_digest", lambda size: "f" * 64)
     assert embedded_cohort("smoke", tmp_path).name == "tiny-ffffffff"
     assert place.is_dir()
 
