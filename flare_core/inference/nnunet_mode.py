@@ -106,6 +106,15 @@ class NnUNetPredictor:
         """Return the window, which is the same for every network and volume."""
         return self.window
 
+    def held_bytes(self, channels: int, grid: Sequence[int], shape: Sequence[int]) -> int:
+        """Return the memory of what is held of a whole volume: logits on the grid, and one channel on the image's.
+
+        It grows with the number of slices, as nnU-Net's own does.
+        """
+        padded = [max(size, side) for size, side in zip(grid, self.window, strict=True)]
+        doubles = 5  # one channel in float64 before and after, sorted by axis, and its limits
+        return 2 * 2 * (channels + 1) * math.prod(padded) + (8 * doubles + 2) * math.prod(shape)
+
     def corners(self, shape: Sequence[int]) -> list[tuple[int, int, int]]:
         """Return the lowest corner of every window over a volume at least as large as one.
 

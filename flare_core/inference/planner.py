@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 
 from flare_core.inference.footprint import window_bytes
+from flare_core.inference.nnunet_mode import NnUNetPredictor
 from flare_core.inference.planes import IN_MEMORY
 from flare_core.inference.submission import Submission
 from flare_core.inference.trace import Look
@@ -116,6 +117,8 @@ class Planner:
         splines = 0
         if getattr(network.preprocessing, "order", 1) != 1:
             splines = 8 * math.prod(shape) + 8 * math.prod(grid)
+        if isinstance(look.scheme, NnUNetPredictor):
+            sums = look.scheme.held_bytes(channels, grid, shape)
         return int(sums + scores + inside + splines) + IN_MEMORY
 
 

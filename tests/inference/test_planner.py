@@ -9,6 +9,8 @@ from fake_networks import SPACING, fake_network
 from flare_core.cases.labels import SEPARATE
 from flare_core.inference import planner as planning
 from flare_core.inference.footprint import window_bytes
+from flare_core.inference.nnunet_mode import NnUNetPredictor
+from flare_core.inference.nnunet_preprocessing import NnUNetPreprocessing, NnUNetResampling, NoNormalization
 from flare_core.inference.planner import Plan, Planner, TooLarge, parse_size
 from flare_core.inference.sliding_ensemble import SlidingEnsemble
 from flare_core.inference.sliding_window import SlidingWindow
@@ -85,3 +87,11 @@ def test_sizes_have_units():
     for text in ("", "GB", "-4GB", "4TB", "0", "four"):
         with pytest.raises(ValueError, match="expected a size such as 4GB"):
             parse_size(text)
+
+
+def test_nnunets_own_mode_holds_whole_volumes_and_is_counted_so():
+    asis = NnUNetPreprocessing("RAS", NoNormalization(), NnUNetResampling(3), (4.0, 4.0, 4.0))
+    network = fake_network(SEPARATE, preprocessing=asis)
+    planner = Planner(Submission(NnUNetPredictor("all", (16, 16, 16)), {"all": [network]}, {}), 100_000 * MB)
+    few, many = (planner.plan(shape, SPACING).estimate for shape in (TALL, TALLER))
+    assert many - few > 1500 * 512 * 512 * (3 + 2 * SEPARATE.channels)
