@@ -6,6 +6,7 @@ A part of `flare_core.cli`, which adds them to its parser.
 from __future__ import annotations
 
 import argparse
+import signal
 from functools import partial
 from pathlib import Path
 
@@ -86,6 +87,7 @@ def _efficiency(options: argparse.Namespace) -> int:
     passed_on = tuple(word for name, value in given.items() if value for word in (f"--{name}", value))
     scans = find_scans(options.cases) if options.cases else scans_of_sizes(options.sizes or PAPER_SLICES)
     conditions = Conditions(passed_on, Gpu.find())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the measured process must not stay behind
     report = measure_efficiency(subjects, scans, options.out, conditions, force=options.force)
     print(readable(EfficiencyTables.read(options.out).rows).to_string(index=False))
     return report_cases(report)

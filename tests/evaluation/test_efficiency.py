@@ -96,12 +96,13 @@ def test_a_process_that_holds_a_known_amount_for_a_known_time_is_seen(tmp_path):
     record = watch_process([sys.executable, "-c", child], tmp_path / "log.txt")
     mb = np.array([sample.host_mb for sample in record.samples])
     times = np.array([sample.time_s for sample in record.samples])
-    before, during = mb[(times > 0.2) & (times < 0.45)], mb[times > times[-1] - 0.3]
-    assert record.exit_code == 0
-    assert record.seconds >= 1.5
-    assert np.all(np.diff(times) >= 0.1)
-    assert 280 < during.max() - (before.max() if len(before) else 0) < 330
-    assert record.high_water_mb >= mb.max() - 1
+    assert record.exit_code == 0 and record.seconds >= 1.5
+    assert mb[0] < 50 and 300 < mb.max() < 350  # the interpreter alone has some ten MB
+    assert np.all(np.diff(times) >= 0.1) and times[-1] <= record.seconds
+    held = times[mb > 300]
+    assert 0.4 < held[0] and held[-1] - held[0] > 0.5  # on a busy machine samples are late
+    assert trapezoid_area(times, mb) >= 300 * (held[-1] - held[0])
+    assert 300 < record.high_water_mb < 350
     assert np.isnan(record.gpu_before_mb)
 
 
