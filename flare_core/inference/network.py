@@ -89,6 +89,11 @@ class TrainedNetwork:
         """`bfloat16` or `float32`."""
         return "bfloat16" if self.bfloat16 else "float32"
 
+    @property
+    def weight_bytes(self) -> int:
+        """Memory of the weights."""
+        return sum(weight.nbytes for weight in self.module.parameters())
+
     unloaded_bytes = 0  # the weights are in memory
     keeps_its_memory = False
 

@@ -25,6 +25,8 @@ from flare_core.machine import usable_cores
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 WORKSPACE = 2.0
 """Convolutions need copies of their input: up to 1.9 times of what `window_bytes` counts was measured."""
+CUDA_CONTEXT = 600 * 10**6
+"""What a process takes on a card before its first tensor, libraries included."""
 SLACK = 1.1
 """For what is not counted: the memory allocator, threads, files."""
 
@@ -58,7 +60,8 @@ class Planner:
 
     Args:
         submission: what predicts.
-        limit: bytes that the process may take at most; None: no limit, nothing is planned.
+        limit: bytes that the process may take at most, on a CUDA device those that it may take there; None: no limit,
+            nothing is planned.
     Raises:
         TooLarge: if the networks cannot be held within the limit, whatever the image.
     """
@@ -96,11 +99,26 @@ class Planner:
 
     def _estimate(self, shape: Sequence[int], spacing_mm: Sequence[float], voxel: int, batch: int) -> int:
         """Return the bytes at the peak with so many windows at once."""
+        if self.submission.compute.device.startswith("cuda"):
+            return int(CUDA_CONTEXT + max(self._on_card(shape, spacing_mm, look, batch) for look in self._looks))
         maps = len(self.submission.inference.parts)
         arrays = math.prod(shape) * (voxel + maps)
         planes = usable_cores() * shape[0] * shape[1] * 4 * 6  # reduction: a few float planes a thread
-        looks = [self._look(shape, spacing_mm, look, batch) for look in self.submission.inference.looks()]
+        looks = [self._look(shape, spacing_mm, look, batch) for look in self._looks]
         return int(self._base + arrays + SLACK * (max(looks) + planes))
+
+    @property
+    def _looks(self) -> tuple[Look, ...]:
+        return self.submission.inference.looks()
+
+    def _on_card(self, shape: Sequence[int], spacing_mm: Sequence[float], look: Look, batch: int) -> int:
+        """Return the bytes on a GPU while some networks look: all weights, and the windows of one network in turn."""
+        weights = sum(network.weight_bytes for network in self.submission.all_networks)
+        network = self.submission.networks[look.stages[0]][0]
+        window = look.scheme.window_for(network, network.preprocessing.grid_shape(shape, spacing_mm))
+        channels = network.scheme.channels
+        inside = WORKSPACE * window_bytes(network.architecture, channels, tuple(window))
+        return int(weights + batch * (inside + 2 * 4 * channels * math.prod(window)))
 
     def _look(self, shape: Sequence[int], spacing_mm: Sequence[float], look: Look, batch: int) -> int:
         """Return the bytes while the networks of some stages look at an image through a window scheme."""

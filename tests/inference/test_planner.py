@@ -8,6 +8,7 @@ from fake_networks import SPACING, fake_network
 
 from flare_core.cases.labels import SEPARATE
 from flare_core.inference import planner as planning
+from flare_core.inference.backends import Compute
 from flare_core.inference.footprint import window_bytes
 from flare_core.inference.nnunet_mode import NnUNetPredictor
 from flare_core.inference.nnunet_preprocessing import NnUNetPreprocessing, NnUNetResampling, NoNormalization
@@ -95,3 +96,12 @@ def test_nnunets_own_mode_holds_whole_volumes_and_is_counted_so():
     planner = Planner(Submission(NnUNetPredictor("all", (16, 16, 16)), {"all": [network]}, {}), 100_000 * MB)
     few, many = (planner.plan(shape, SPACING).estimate for shape in (TALL, TALLER))
     assert many - few > 1500 * 512 * 512 * (3 + 2 * SEPARATE.channels)
+
+
+def test_on_a_card_only_weights_and_windows_count():
+    on_card = replace(_submission(), compute=Compute("torch", "cuda"))
+    planner = Planner.__new__(Planner)  # without a card nothing can be computed first
+    planner.submission, planner.limit = on_card, 4000 * MB
+    few, many = (planner.plan(shape, SPACING) for shape in (TALL, TALLER))
+    assert few == many and few.batch == 4
+    assert 600 * MB < few.estimate < 700 * MB
