@@ -34,6 +34,7 @@ from flare_core.inference.trace import (
     window_record,
 )
 from flare_core.inference.whole_volume import WholeVolume
+from flare_core.timing import timed
 
 log = logging.getLogger(__name__)
 
@@ -83,10 +84,12 @@ class TwoStage(Inference):
             organs, tumor = (_targets(networks[stage], grid) for stage in (self.organs, self.tumor))
             yield Step("organs: networks", organs, grid_mm)
             for rule in self.organ_rules:
-                organs = rule(organs, grid_mm)
+                with timed("postprocess"):
+                    organs = rule(organs, grid_mm)
                 yield Step(f"organs: {type(rule).__name__}", organs, grid_mm)
             yield Step("tumor: networks", tumor, grid_mm)
-            resample_labels(np.where(tumor > 0, tumor, organs), crop.shape, out=labels[box])
+            with timed("reduce"):
+                resample_labels(np.where(tumor > 0, tumor, organs), crop.shape, out=labels[box])
         yield Step("tumor over organs", labels, spacing_mm)
 
     def regions(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> dict[str, Box]:
@@ -118,4 +121,5 @@ class TwoStage(Inference):
 def _targets(members: Sequence[Network], grid: np.ndarray) -> np.ndarray:
     """Return the target ids on a grid that one forward pass a network covers."""
     (scores,) = mean_slabs(members, Held(grid), WholeVolume(), "logits")
-    return members[0].scheme.to_targets(best_channel(scores))
+    with timed("reduce"):
+        return members[0].scheme.to_targets(best_channel(scores))
