@@ -9,11 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +39,7 @@ class Command:
         argv: the command, file to file.
         runs: how often it is counted; None: as often as the benchmark says. For a side that takes minutes.
         inside: text file in which a run says how many seconds its work took without imports; None: it does not.
+        removed: folders that are removed before every run: what an earlier one has written.
     """
 
     tool: str
@@ -45,6 +47,7 @@ class Command:
     argv: tuple[str | Path, ...]
     runs: int | None = None
     inside: Path | None = None
+    removed: tuple[Path, ...] = ()
 
 
 @dataclass
@@ -75,18 +78,17 @@ class Measured:
         }
 
 
-def own_command(*arguments: str | Path) -> Command:
+def own_command(*arguments: str | Path, removed: Sequence[Path] = ()) -> Command:
     """Return a `flare` command of this package."""
-    return Command(OWN, __version__, (sys.executable, "-m", "flare_core.cli", *arguments))
+    return Command(OWN, __version__, (sys.executable, "-m", "flare_core.cli", *arguments), removed=tuple(removed))
 
 
-def measure(commands: Sequence[Command], runs: int, between: Callable[[], None] = lambda: None) -> list[Measured]:
+def measure(commands: Sequence[Command], runs: int) -> list[Measured]:
     """Run the commands in turn, after one run each that is not counted.
 
     Args:
         commands: the sides; one that is counted once only gets no run beforehand.
         runs: counted runs of each.
-        between: called before every run, to remove what an earlier one has written.
     Returns:
         What each needed, in the order given.
     Raises:
@@ -97,7 +99,8 @@ def measure(commands: Sequence[Command], runs: int, between: Callable[[], None] 
         for measured in found:
             most = measured.command.runs or runs
             if turn < most and (turn >= 0 or most > 1):
-                between()
+                for folder in measured.command.removed:
+                    shutil.rmtree(folder, ignore_errors=True)
                 seconds, peak_mib = run_once(measured.command)
                 if turn >= 0:
                     measured.seconds.append(seconds)

@@ -15,7 +15,7 @@ from flare_core import paths
 FOLDER = paths.ROOT / "benchmarks"
 SCRIPTS = sorted(FOLDER.glob("*.py"))
 PEER_SIDES = [path for path in SCRIPTS if path.stem.endswith("_peer")]
-BENCHMARKS = ["analysis", "evaluation"]
+BENCHMARKS = ["analysis", "backends", "cold_start", "evaluation", "prediction", "scaling"]
 
 
 def run(*command, **options):
@@ -38,7 +38,8 @@ def test_one_command_runs_the_benchmarks_and_nothing_else():
     listed = run("-c", "import __main__, runpy; print(*runpy.run_path('__main__.py')['benchmarks']())", cwd=FOLDER)
     names = listed.stdout.split()
     assert set(BENCHMARKS) <= set(names)
-    assert not {"side_by_side", "peers", "launch", "label_inputs", "real_ct", "nnunet_parity"} & set(names)
+    helpers = {"side_by_side", "peers", "launch", "label_inputs", "prediction_models"}
+    assert not {*helpers, "real_ct", "nnunet_parity"} & set(names)
     assert run(FOLDER, "no_such_benchmark").returncode == 2
 
 
@@ -74,4 +75,5 @@ def test_a_side_that_fails_stops_the_benchmark_with_its_words():
 def test_a_peers_side_imports_nothing_of_this_project(path):
     modules = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, (ast.Import, ast.ImportFrom))]
     names = [getattr(node, "module", None) or node.names[0].name for node in modules]
-    assert not [name for name in names if name.split(".")[0] in {"flare_core", "side_by_side", "peers", "label_inputs"}]
+    own = {"flare_core", *(script.stem for script in SCRIPTS)}
+    assert not [name for name in names if name.split(".")[0] in own]

@@ -1,0 +1,115 @@
+"""Measure how the time and the memory of `flare predict` grow with the number of slices.
+
+    python benchmarks/scaling.py
+
+One synthetic case of 512 x 512 x 300 voxels is repeated along z, every second time mirrored, cut to each length and
+written uncompressed, so that reading is no unpacking. Every length is predicted within a memory limit by a submission
+of each kind: a region ensemble (nvauto) and sparse windows (efficient_nnunet). `arrays_mib` is the image (int16) and
+its label map (uint8), which grow with the length; what is beyond them must not, and the planner's estimate must not be
+exceeded (it counts a second map for efficient_nnunet, whose tumor is a map of its own, mostly never touched). `*_s` are
+the seconds by step of the last run, as it recorded them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from label_inputs import synthetic_labels
+from side_by_side import WORK, measure, own_command, parser_of, write_table
+
+from flare_core.cases.geometry import Geometry
+from flare_core.cases.nifti import read_image
+from flare_core.cases.nifti_writing import write_image
+from flare_core.paths import ROOT
+
+SLICES = (100, 300, 500, 1000, 2000)
+SYSTEMS = ("nvauto", "efficient_nnunet")
+LIMIT = "4GB"
+MOST_GROWTH_MIB = 100
+"""How much more than the shortest case a longer one may take beyond its arrays. Not 0, because there are as many bodies
+here as repetitions: rules that compare components look at the box around all kidneys, which spans the whole length."""
+STEPS = ("read", "resample", "network", "reduce", "postprocess", "other", "write")
+MIB = 2**20
+
+
+def long_image(slices: int) -> Path:
+    """Return the file of an image with so many slices, written once."""
+    path = WORK / "scaling" / f"{slices}.nii"
+    if not path.is_file():
+        (source,) = (synthetic_labels(300).parent / "imagesTr").iterdir()
+        image = read_image(source, dtype=None)
+        there = np.arange(image.data.shape[2])
+        order = np.resize(np.concatenate([there, there[::-1]]), slices)
+        shape = (*image.data.shape[:2], slices)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_image(path, image.data[..., order], Geometry.from_spacing(shape, image.spacing_mm, axes="LPS"))
+    return path
+
+
+def row_of(system: str, slices: int, runs: int) -> dict[str, object]:
+    """Return what predicting one length needs."""
+    model, out = ROOT / "weights" / system, WORK / "scaling" / "labels"
+    command = own_command(
+        *("predict", long_image(slices), "-o", out, "--model", model, "--max-memory", LIMIT), removed=[out]
+    )
+    (measured,) = measure([command], runs)
+    record = json.loads((out / ".flare" / f"{slices}.json").read_text())
+    found = measured.row()
+    arrays_mib = 512 * 512 * slices * (2 + 1) / MIB
+    return {
+        "submission": system,
+        **found,
+        "slices": slices,
+        "ms_a_slice": round(1000 * found["seconds_median"] / slices, 2),
+        "arrays_mib": round(arrays_mib),
+        "beyond_arrays_mib": round(found["peak_mib"] - arrays_mib),
+        "estimate_mib": round(record["plan"]["estimate"] / MIB),
+        "windows_at_once": record["plan"]["batch"],
+        **{f"{step}_s": record["timings"].get(step, 0.0) for step in STEPS},
+    }
+
+
+def with_line(rows: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Return the rows of one submission with the seconds of the line through all of them, and print that line."""
+    slices, seconds = ([row[key] for row in rows] for key in ("slices", "seconds_median"))
+    if len(rows) < 2:
+        return rows
+    slope, start = np.polyfit(slices, seconds, 1)
+    fitted = start + slope * np.array(slices)
+    unexplained = np.sum((seconds - fitted) ** 2) / np.sum((seconds - np.mean(seconds)) ** 2)
+    extra, _ = np.polyfit(slices, [row["beyond_arrays_mib"] for row in rows], 1)
+    print(
+        f"{rows[0]['submission']}: {start:.2f} s + {1000 * slope:.2f} ms a slice (R2 {1 - unexplained:.4f}); "
+        f"memory beyond the arrays: {1000 * extra:+.1f} MiB a thousand slices"
+    )
+    return [{**row, "seconds_on_line": round(float(on), 2)} for row, on in zip(rows, fitted, strict=True)]
+
+
+def main() -> int:
+    """Measure every length, print and write the table; 1 if memory grows or an estimate is exceeded."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--slices", type=int, nargs="+", default=SLICES, help="default: 100 300 500 1000 2000")
+    options = parser.parse_args()
+    rows = []
+    for system in SYSTEMS:
+        rows += with_line([row_of(system, slices, options.runs) for slices in sorted(options.slices)])
+    write_table("scaling", rows)
+    table = pd.DataFrame(rows)
+    growth = table.groupby("submission").beyond_arrays_mib.agg(lambda beyond: beyond.max() - beyond.iloc[0])
+    grown = growth[growth > MOST_GROWTH_MIB]
+    for system, mib in grown.items():
+        print(f"{system}: {mib} MiB more beyond the arrays than for the shortest case; {MOST_GROWTH_MIB} allowed")
+    exceeded = table[table.peak_mib > table.estimate_mib]
+    for row in exceeded.itertuples():
+        print(
+            f"{row.submission}, {row.slices} slices: took {row.peak_mib} MiB, more than the planned {row.estimate_mib}"
+        )
+    return int(len(grown) + len(exceeded) > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
