@@ -91,8 +91,10 @@ def speed_block(folder: Path = RESULTS / "benchmarks") -> str:
             continue
         table = pd.read_csv(folder / f"{name}.csv")
         processors |= set(table.processor + f", {table.cores[0]} cores")
+        if "network" in table:
+            table["input"] += ", network as in `" + table.network + "`"
         for given, rows in table.groupby("input", sort=False):
-            own, others = rows[rows.tool == "flare_core"], rows[rows.tool != "flare_core"]
+            own, others = rows[rows.tool == "flare_core"], rows[~rows.tool.str.startswith("flare_core")]
             cells = ["; ".join(_spent(row) for row in part.itertuples()) for part in (own, others)]
             lines.append(f"| {title} | {given} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + f"\n\nSeconds and peak memory on {' and '.join(sorted(processors))}; `make benchmarks`."

@@ -54,7 +54,7 @@ def test_int16_is_offered_for_half_the_memory_and_rounds(tmp_path):
     (tmp_path / "large.nii.gz").write_bytes(packed(nifti((ct().astype("i4") + 40000).astype("u2"))))
     with pytest.raises(BadInput, match="HU of -32768 to 32767"):
         read_image(tmp_path / "large.nii.gz", dtype=np.int16)
-    with pytest.raises(ValueError, match="float32 or int16"):
+    with pytest.raises(ValueError, match="float32, int16 or None"):
         read_image(tmp_path / "case.nii.gz", dtype=np.float64)
 
 
