@@ -7,7 +7,8 @@ Every side goes from file to file in a process of its own: half-overlapping Gaus
 weights: for seconds and memory alone. Ours is measured as it is by default (`flare_core`), in float32 by OpenVINO and
 by torch, and in the mode that repeats nnU-Net's own steps, on torch. `equal_*` and `mean_dice` (over targets that
 either side shows) are against our labels in float32 by torch; `equal_to_nnunet` is against nnU-Net's: of our mode it
-must be all voxels (of `paper` nearly all, since random weights make ties that the order of sums decides). Sides resample differently: nnU-Net by cubic splines and, where slices are thick, in planes.
+must be all voxels (of `paper` nearly all, since random weights make ties that the order of sums decides). Sides
+resample differently: nnU-Net by cubic splines and, where slices are thick, in planes.
 """
 
 from __future__ import annotations
