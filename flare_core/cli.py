@@ -187,16 +187,29 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--backend", default="auto", help="auto, torch or openvino")
     parser.add_argument("--precision", choices=("auto", "exact"), default="auto", help="exact: float32 everywhere")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--max-memory", metavar="SIZE", help="of the whole process, such as 4GB; refused if too little")
+    parser.add_argument(
+        "--max-memory", type=_size, metavar="SIZE", help="of the whole process, such as 4GB; refused if too little"
+    )
+    air_help = "leave out windows without a voxel above HU (default -500)"
+    parser.add_argument("--skip-air", type=float, nargs="?", const=-500.0, metavar="HU", help=air_help)
     parser.add_argument("--volume", type=int, metavar="K", help="which volume of a series to take, from 0")
     spacing_help = "voxel edges where a header has none"
     parser.add_argument("--assume-spacing", type=float, nargs=3, metavar="MM", help=spacing_help)
     parser.set_defaults(run=_predict)
 
 
+def _size(text: str) -> int:
+    """Return the bytes of `--max-memory`."""
+    from flare_core.inference.planner import parse_size
+
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _predict(options: argparse.Namespace) -> int:
     from flare_core.inference.backends import choose_compute
-    from flare_core.inference.planner import parse_size
     from flare_core.inference.predict import Reading, find_images, predict_files, refuse_inside
     from flare_core.inference.submission import load_submission, submission_hash
 
@@ -206,9 +219,10 @@ def _predict(options: argparse.Namespace) -> int:
     submission = load_submission(options.model, compute)
     print(f"{submission.compute}, {submission.precision}")
     reading = Reading(options.volume, options.assume_spacing and tuple(options.assume_spacing))
-    limit = options.max_memory and parse_size(options.max_memory)
     name = submission_hash(options.model)
-    return report_cases(predict_files(images, options.out, submission, name, reading, max_memory=limit))
+    if options.skip_air is not None:
+        submission, name = submission.skipping_air(options.skip_air), f"{name}, without air below {options.skip_air:g}"
+    return report_cases(predict_files(images, options.out, submission, name, reading, max_memory=options.max_memory))
 
 
 def _add_import_nnunet(commands: argparse._SubParsersAction) -> None:

@@ -7,7 +7,6 @@ result: nothing here grows with the length of the body.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
+from flare_core.machine import usable_cores
 from flare_core.timing import timed
 
 
@@ -186,7 +186,7 @@ def slabs_to_labels(
     planes = enumerate(ScorePlane(plane) for slab in slabs for plane in np.moveaxis(slab, 3, 0).swapaxes(2, 3))
     held: dict[int, ScorePlane] = {}
     done = -1
-    with timed("reduce"), ThreadPoolExecutor(os.cpu_count()) as threads:
+    with timed("reduce"), ThreadPoolExecutor(usable_cores()) as threads:
         for first, last in _runs(along):
             while done < along.upper[first]:
                 done, plane = next(planes, (None, None))

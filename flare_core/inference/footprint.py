@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 import weakref
 from collections import Counter
 from typing import Any
@@ -34,12 +36,21 @@ def window_bytes(architecture: Any, channels: int, window: tuple[int, ...]) -> i
     try:
         return int(json.loads(kept.read_text())["bytes"])
     except (OSError, ValueError, KeyError, TypeError):
-        found = _followed(architecture, channels, window)
+        found = _followed(architecture, channels, window) if "torch" in sys.modules else _followed_elsewhere(what)
     try:
         write_file(kept, json.dumps(what | {"bytes": found}))
     except OSError:
         pass  # it is computed again next time
     return found
+
+
+def _followed_elsewhere(what: dict[str, Any]) -> int:
+    """Return the number from another process: torch would stay in this one's memory, which is to be planned."""
+    command = [sys.executable, "-m", "flare_core.inference.footprint"]
+    done = subprocess.run(command, input=json.dumps(what), text=True, capture_output=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the memory of a network could not be followed: {done.stderr.strip().splitlines()[-1:]}")
+    return int(done.stdout)
 
 
 def _followed(architecture: Any, channels: int, window: tuple[int, ...]) -> int:
@@ -80,3 +91,11 @@ def _followed(architecture: Any, channels: int, window: tuple[int, ...]) -> int:
         with torch.no_grad(), Living() as living:
             module(image)
     return living.most
+
+
+if __name__ == "__main__":
+    from flare_core.inference.stored_network import PARTS
+    from flare_core.recipe import decode
+
+    asked = json.load(sys.stdin)
+    print(_followed(decode(asked["network"], PARTS), asked["channels"], tuple(asked["window"])))

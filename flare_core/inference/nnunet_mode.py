@@ -25,6 +25,7 @@ from flare_core.inference.nnunet_preprocessing import NnUNetPreprocessing, NnUNe
 from flare_core.inference.planes import Held, Padded
 from flare_core.inference.sliding_window import box_at, mirrored
 from flare_core.inference.trace import Look
+from flare_core.timing import counted, timed
 
 if TYPE_CHECKING:
     from flare_core.inference.backends import Network
@@ -95,10 +96,12 @@ class NnUNetPredictor:
         preprocessing: NnUNetPreprocessing = members[0].preprocessing
         image, spacing = preprocessing.to_axes(image_hu), preprocessing.spacing_along_axes(spacing_mm)
         box = nonzero_box(image)
-        grid = np.ascontiguousarray(preprocessing.to_grid(image[box], spacing))
+        with timed("resample"):
+            grid = np.ascontiguousarray(preprocessing.to_grid(image[box], spacing))
         logits = self._mean_logits(members, grid)
         labels = np.zeros(image.shape, np.uint8)
-        channels = self._best_channels(logits, image[box].shape, preprocessing.spacing_mm, spacing)
+        with timed("reduce"):
+            channels = self._best_channels(logits, image[box].shape, preprocessing.spacing_mm, spacing)
         labels[box] = members[0].scheme.to_targets(channels)
         return np.ascontiguousarray(preprocessing.from_axes(labels))
 
@@ -163,7 +166,9 @@ class NnUNetPredictor:
         with np.errstate(over="ignore", invalid="ignore"):  # refused below
             for corner in self.corners(padded.shape):
                 at = box_at(corner, self.window)
-                scores = run(padded[at][None, None])[0]
+                with timed("network"):
+                    scores = run(padded[at][None, None])[0]
+                counted("windows", 2 ** len(self.mirror_axes))
                 total[(slice(None), *at)] += scores * weights  # half += float: added in single precision, then rounded
                 covered[at] += weights
             total /= covered

@@ -1,7 +1,8 @@
-"""Make an OpenVINO graph of a trained network, once, and keep it in the user's cache folder.
+"""Make an OpenVINO graph of a trained network, once, and keep it and what is compiled of it in the user's cache folder.
 
-Serves `openvino_network`. Making one needs torch and MONAI; using a kept one does not. A graph is used only if it is
-the file that was written (SHA-256), for the same weights, architecture, window and version.
+Serves `openvino_network`. Making one needs torch and MONAI; using a kept one does not. A kept file is used only if it
+is what was written (SHA-256), for the same weights, architecture, window and version; a compiled one for the same
+processor, too. Where nothing can be kept, everything is made anew in every process, with a warning.
 """
 
 from __future__ import annotations
@@ -16,17 +17,68 @@ import sys
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import openvino as ov
 
 from flare_core.inference.stored_network import StoredNetwork, read_network
+from flare_core.machine import processor_name
 from flare_core.paths import user_cache
 from flare_core.recipe import encode
+from flare_core.storage import write_file
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
 """Of a kept graph; a new number makes all of them anew."""
+
+
+def compiled_network(
+    stored: StoredNetwork, window: tuple[int, ...], probabilities: bool, settings: dict[str, Any]
+) -> ov.CompiledModel:
+    """Return a network compiled for one window and processor, from an earlier start or compiled now.
+
+    Args:
+        stored: the model folder.
+        window: voxels along X, Y, Z.
+        probabilities: whether it ends in a softmax.
+        settings: OpenVINO's.
+    """
+    core, what = ov.Core(), {"probabilities": probabilities, "processor": processor_name(), **settings}
+    blob = _folder(stored, window) / f"{_key(what)[:16]}.blob"
+    content = _intact_content(blob)
+    if content is not None:
+        try:
+            return core.import_model(content, "CPU", settings)
+        except RuntimeError as error:
+            log.debug("%s cannot be imported (%s): compiling again", blob, error)
+    try:
+        graph = core.read_model(kept_graph(stored, window))
+    except OSError as error:
+        log.warning(
+            "%s: the OpenVINO graph cannot be kept (%s) and is built anew in every process; set XDG_CACHE_HOME to a "
+            "folder that can be written to",
+            stored.folder.name,
+            error,
+        )
+        graph = build_graph(stored, window)
+    compiled = core.compile_model(with_softmax(graph) if probabilities else graph, "CPU", settings)
+    try:
+        content = compiled.export_model().getvalue()
+        write_file(blob, content)
+        write_file(blob.with_suffix(".sha256"), hashlib.sha256(content).hexdigest())
+    except (OSError, RuntimeError) as error:
+        log.debug("%s is not kept: %s", blob, error)
+    return compiled
+
+
+def _intact_content(blob: Path) -> bytes | None:
+    """Return what a kept file holds if it is what was written, else None."""
+    try:
+        content = blob.read_bytes()
+        return content if hashlib.sha256(content).hexdigest() == blob.with_suffix(".sha256").read_text() else None
+    except OSError:
+        return None
 
 
 def kept_graph(stored: StoredNetwork, window: tuple[int, ...]) -> Path:
@@ -55,7 +107,9 @@ def build_missing(wanted: Iterable[tuple[StoredNetwork, tuple[int, ...]]]) -> No
         log.info("building %d OpenVINO graphs, once: later starts need neither torch nor MONAI", len(missing))
         command = [sys.executable, "-m", "flare_core.inference.openvino_graph"]
         done = subprocess.run(command, input=json.dumps(missing), text=True, check=False, capture_output=True)
-        log.debug("%s", done.stderr.strip())
+        if done.returncode:
+            words = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
+            log.warning("the OpenVINO graphs could not be built beforehand: %s", words[-1])
 
 
 def _folder(stored: StoredNetwork, window: tuple[int, ...]) -> Path:
@@ -67,8 +121,12 @@ def _folder(stored: StoredNetwork, window: tuple[int, ...]) -> Path:
         "window": tuple(window),
         "openvino": ov.__version__,
     }
-    key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
-    return user_cache() / "openvino" / key
+    return user_cache() / "openvino" / _key(what)[:32]
+
+
+def _key(what: dict[str, Any]) -> str:
+    """Return a name that says all of this."""
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
 def build_graph(stored: StoredNetwork, window: tuple[int, ...]) -> ov.Model:
@@ -105,9 +163,13 @@ def _keep(graph: ov.Model, folder: Path) -> Path:
         ov.save_model(graph, fresh / "graph.xml", compress_to_fp16=False)
         sums = {name: _sha256(fresh / name) for name in ("graph.xml", "graph.bin")}
         (fresh / "sha256.json").write_text(json.dumps(sums))
-        if folder.exists():  # damaged, or another process was faster
+        if folder.exists() and not _is_intact(folder):
             shutil.rmtree(folder, ignore_errors=True)
-        os.replace(fresh, folder)
+        try:
+            os.replace(fresh, folder)
+        except OSError:
+            if not _is_intact(folder):  # else another process was faster
+                raise
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return folder / "graph.xml"

@@ -1,7 +1,6 @@
 """Compute a trained network with OpenVINO on the processor.
 
-Graphs come from `openvino_graph`; what OpenVINO compiled of them is kept, too, so that later starts are quick and
-import neither torch nor MONAI.
+Graphs come from `openvino_graph`, compiled, so that later starts are quick and import neither torch nor MONAI.
 """
 
 from __future__ import annotations
@@ -13,10 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import openvino as ov
 
-from flare_core.inference.openvino_graph import kept_graph, with_softmax
+from flare_core.inference.openvino_graph import compiled_network
 from flare_core.inference.stored_network import Architecture, StoredNetwork, Stride
 from flare_core.machine import usable_cores
-from flare_core.paths import user_cache
 
 if TYPE_CHECKING:
     from flare_core.inference.network import TrainedNetwork
@@ -67,7 +65,7 @@ class OpenVINONetwork:
 
     def is_ready_for(self, window: Sequence[int]) -> bool:
         """Say whether windows of this size have been computed."""
-        return any(size == tuple(window) for size, _ in self._compiled)
+        return any(size == tuple(window) for size, *_ in self._compiled)
 
     @property
     def unloaded_bytes(self) -> int:
@@ -87,10 +85,7 @@ class OpenVINONetwork:
 
     def __call__(self, windows: np.ndarray, probabilities: bool = False) -> np.ndarray:
         """Return the logits of a batch of windows, or their softmax over the channels."""
-        key = (windows.shape[2:], probabilities)
-        if key not in self._compiled:
-            self._compiled[key] = self._compile(windows.shape[2:], probabilities)
-        queue = self._compiled[key]
+        queue = self._queue(windows.shape[2:], probabilities, len(windows))
         if not isinstance(queue, ov.AsyncInferQueue):
             return queue(windows, probabilities)
         scores = np.empty((len(windows), self.scheme.channels, *windows.shape[2:]), np.float32)
@@ -104,18 +99,25 @@ class OpenVINONetwork:
         queue.wait_all()
         return scores
 
-    def _compile(self, window: tuple[int, ...], probabilities: bool) -> ov.AsyncInferQueue | TrainedNetwork:
-        """Return what computes windows of one size: OpenVINO, or torch if it must and may."""
+    def _queue(self, window: tuple[int, ...], probabilities: bool, count: int) -> ov.AsyncInferQueue | TrainedNetwork:
+        """Return what computes so many windows; one alone gets all cores, unless more were computed before."""
+        for streams in (self.batch, 1 if count == 1 else self.batch):
+            if (window, probabilities, streams) in self._compiled:
+                return self._compiled[window, probabilities, streams]
+        self._compiled[window, probabilities, streams] = self._compile(window, probabilities, streams)
+        return self._compiled[window, probabilities, streams]
+
+    def _compile(
+        self, window: tuple[int, ...], probabilities: bool, streams: int
+    ) -> ov.AsyncInferQueue | TrainedNetwork:
+        """Return what computes windows of one size, `streams` side by side: OpenVINO, or torch if it must and may."""
         settings = {
             "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bfloat16" else "f32",
             "INFERENCE_NUM_THREADS": usable_cores(),
-            "NUM_STREAMS": self.batch,
-            "CACHE_DIR": str(user_cache() / "openvino" / "compiled"),
+            "NUM_STREAMS": streams,
         }
         try:
-            graph = _core().read_model(kept_graph(self.stored, window))
-            graph = with_softmax(graph) if probabilities else graph
-            return ov.AsyncInferQueue(_core().compile_model(graph, "CPU", settings), self.batch)
+            return ov.AsyncInferQueue(compiled_network(self.stored, window, probabilities, settings), streams)
         except (RuntimeError, NotImplementedError) as error:
             reason = str(error).strip().splitlines()[0]
             if not self._falls_back:

@@ -27,6 +27,8 @@ WORKSPACE = 2.0
 """Convolutions need copies of their input: up to 1.9 times of what `window_bytes` counts was measured."""
 CUDA_CONTEXT = 600 * 10**6
 """What a process takes on a card before its first tensor, libraries included."""
+RULES_MM, RULES_BYTES = 400, 8
+"""Post-processing takes so many bytes for each voxel of the box around a pair of organs, in a body at most so wide."""
 SLACK = 1.1
 """For what is not counted: the memory allocator, threads, files."""
 
@@ -69,9 +71,11 @@ class Planner:
     def __init__(self, submission: Submission, limit: int | None = None) -> None:
         self.submission, self.limit, self._base = submission, limit, 0
         if limit is None:
+            submission.prepare()
             return
         self._base = resident_bytes() + sum(network.unloaded_bytes for network in submission.all_networks)
         self.submission = submission.with_batch(self.plan().batch)
+        self.submission.prepare()
         for network, window, probabilities in self.submission.known_windows():
             network(np.zeros((self.submission.batch, 1, *window), np.float32), probabilities)
         self._base = resident_bytes()
@@ -91,10 +95,11 @@ class Planner:
             plan = Plan(batch, self._estimate(shape, spacing_mm, voxel, batch))
             if plan.estimate <= self.limit:
                 return plan
+        least = math.ceil(plan.estimate / 1e7) / 100  # rounded up
         what = "any image" if math.prod(shape) == 1 else f"an image of {' x '.join(map(str, shape))} voxels"
         raise TooLarge(
-            f"{what} needs at least {in_units(plan.estimate)} here, the limit is {in_units(self.limit)}; "
-            "raise --max-memory, or take a submission with smaller windows"
+            f"{what} needs at least {least:.2f} GB here, the limit is {in_units(self.limit)}; raise --max-memory"
+            + (", or take a submission with smaller windows" if math.prod(shape) == 1 else "")
         )
 
     def _estimate(self, shape: Sequence[int], spacing_mm: Sequence[float], voxel: int, batch: int) -> int:
@@ -105,7 +110,8 @@ class Planner:
         arrays = math.prod(shape) * (voxel + maps)
         planes = usable_cores() * shape[0] * shape[1] * 4 * 6  # reduction: a few float planes a thread
         looks = [self._look(shape, spacing_mm, look, batch) for look in self._looks]
-        return int(self._base + arrays + SLACK * (max(looks) + planes))
+        box = math.prod(min(size, int(RULES_MM / side)) for size, side in zip(shape, spacing_mm, strict=True))
+        return int(self._base + arrays + max(SLACK * (max(looks) + planes), RULES_BYTES * box))
 
     @property
     def _looks(self) -> tuple[Look, ...]:
@@ -146,11 +152,12 @@ def parse_size(text: str) -> int:
     Raises:
         ValueError: for anything else, or nothing.
     """
+    text = str(text)
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?(?:e\d+)?)\s*([KMG]?I?)B?\s*", text.upper().replace("E", "e"))
-    size = int(float(match[1]) * UNITS.get(match[2], 0)) if match else 0
-    if size <= 0:
+    size = float(match[1]) * UNITS.get(match[2], 0) if match else 0
+    if not 0 < size < math.inf:
         raise ValueError(f"expected a size such as 4GB or 500MiB, got {text!r}")
-    return size
+    return int(size)
 
 
 def in_units(size: float) -> str:

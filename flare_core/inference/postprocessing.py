@@ -2,8 +2,8 @@
 
 Eleventh step of the data flow, after the scores became labels. Each rule is a value: `rule(labels, spacing_mm)` returns
 a cleaned copy, `rule.clean(labels, spacing_mm)` changes the map itself. Maps hold uint8 target ids (X, Y, Z) in RAS+;
-an empty one, or one without the rule's targets, stays as it is. Rules look only at the box around what is segmented:
-their memory does not grow with the length of the body.
+an empty one, or one without the rule's targets, stays as it is. Rules look only at the box around their targets and
+take up to eight bytes for each of its voxels.
 
 References:
     nvauto, sections 2.5 (left-right merging) and 2.6 (post-processing); stmt, section 2.3 (largest component), and its
@@ -215,7 +215,13 @@ def _largest_components(mask: np.ndarray, count: int) -> list[tuple[np.ndarray, 
     components, found = cc3d.largest_k(mask, k=count, connectivity=26, return_N=True)
     parts = [components == index for index in range(1, found + 1)]
     parts.sort(key=np.count_nonzero, reverse=True)
-    return [(part, tuple(float(indices.mean()) for indices in np.nonzero(part))) for part in parts]
+    return [(part, tuple(_mean_index(part, axis) for axis in range(3))) for part in parts]
+
+
+def _mean_index(mask: np.ndarray, axis: int) -> float:
+    """Return the mean index along an axis of the voxels of a mask."""
+    counts = mask.sum(tuple(other for other in range(3) if other != axis))
+    return float((counts * np.arange(counts.size)).sum() / counts.sum())
 
 
 def _components(labels: np.ndarray, targets: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -125,7 +125,6 @@ def predict_files(
     """
     out = Path(out)
     _check_output(out, images)
-    submission.prepare()
     planner = Planner(submission, max_memory)
     case = CaseSteps(out, planner, model_hash, reading)
     report = pipe_cases(
@@ -202,8 +201,7 @@ class CaseSteps:
         made_from["computed_by"] = str(submission.compute)
         made_from |= {key: str(value) for key, value in asdict(reading).items() if value is not None}
         job, record = Job(name, made_from), self._record(name)
-        is_there = (self.out / f"{name}.nii.gz").is_file() and record.is_file()
-        if is_there and json.loads(record.read_text()).get("made_from") == made_from:
+        if _is_made_from(made_from, self.out / f"{name}.nii.gz", record):
             return job
         if self.planner.limit is not None:
             place = read_place(path, reading.assume_spacing_mm)
@@ -239,6 +237,7 @@ class CaseSteps:
         seconds = sum(job.timings.values())
         content = {
             "made_from": job.made_from,
+            "labels": file_hash(target),
             "seconds": round(seconds, 3),
             "timings": {step: round(spent, 3) for step, spent in job.timings.items()},
             "windows": job.windows,
@@ -251,3 +250,12 @@ class CaseSteps:
 
     def _record(self, name: str) -> Path:
         return self.out / ".flare" / f"{name}.json"
+
+
+def _is_made_from(made_from: dict[str, str], target: Path, record: Path) -> bool:
+    """Say whether a label file is whole and was made from this; where nobody can say it is made again."""
+    try:
+        content = json.loads(record.read_text())
+        return content["made_from"] == made_from and content["labels"] == file_hash(target)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

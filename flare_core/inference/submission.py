@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +92,13 @@ class Submission:
                     found.append((network, window, look.probabilities))
         return found
 
+    def skipping_air(self, air_hu: float) -> Submission:
+        """Return the submission without windows that hold nothing above `air_hu` (`WithoutAir`).
+
+        A network that sees a whole volume at once, and nnU-Net's own mode, have none to skip.
+        """
+        return replace(self, inference=_skipping(self.inference, air_hu))
+
     def prepare(self) -> None:
         """Make what the first image would have to wait for, in another process: OpenVINO's graphs."""
         if self.compute.backend == "openvino":
@@ -109,6 +116,18 @@ class Submission:
     def __call__(self, image_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
         """Return the label map (uint8, shape of the image) of one image in HU, RAS+."""
         return self.inference(image_hu, spacing_mm, self.networks)
+
+
+def _skipping(inference: Any, air_hu: float) -> Any:
+    """Return an inference whose windows, and those of its parts, skip air."""
+    changed = {}
+    for name in (field.name for field in fields(inference)):
+        value = getattr(inference, name)
+        if isinstance(value, SlidingWindow | SparseWindow):
+            changed[name] = WithoutAir(value, air_hu)
+        elif isinstance(value, Inference):
+            changed[name] = _skipping(value, air_hu)
+    return replace(inference, **changed)
 
 
 def save_submission(

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,12 +13,16 @@ from flare_core.cases.labels import ABDOMEN
 from flare_core.cases.preprocessing import IntensityWindow, Preprocessing
 from flare_core.inference import openvino_network
 from flare_core.inference.backends import Compute, choose_compute
+from flare_core.inference.merged_networks import MergedNetworks
 from flare_core.inference.network import TrainedNetwork, save_network
 from flare_core.inference.openvino_graph import build_missing, kept_graph
 from flare_core.inference.sliding_ensemble import SlidingEnsemble
 from flare_core.inference.sliding_window import SlidingWindow
+from flare_core.inference.sparse_window import SparseWindow
 from flare_core.inference.stored_network import BadModel, read_network
 from flare_core.inference.submission import load_submission, save_submission
+from flare_core.inference.whole_volume import WholeVolume
+from flare_core.inference.without_air import WithoutAir
 from flare_core.models.segresnet import SegResNet
 
 ARCHITECTURE = SegResNet(4, (1, 1), 1)
@@ -81,7 +86,7 @@ def test_a_network_that_openvino_cannot_convert_is_left_to_torch_or_refused(fold
     def fails(*_):
         raise RuntimeError("no rule for this operation\nand more")
 
-    monkeypatch.setattr(openvino_network, "kept_graph", fails)
+    monkeypatch.setattr(openvino_network, "compiled_network", fails)
     with pytest.raises(ValueError, match=r"net: OpenVINO cannot compute this network \(no rule .*--backend torch"):
         EXACT.open(folder)(_windows())
     scores = Compute("openvino", exact=True, falls_back=True).open(folder)(_windows())
@@ -89,11 +94,44 @@ def test_a_network_that_openvino_cannot_convert_is_left_to_torch_or_refused(fold
     assert "torch does" in caplog.text
 
 
-def test_a_cache_that_cannot_be_written_is_named(folder, monkeypatch, tmp_path):
+def test_without_a_cache_everything_is_built_in_the_process_and_said_so(folder, monkeypatch, tmp_path, caplog):
+    expected = EXACT.open(folder)(_windows())
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(OSError, match="file"):
-        kept_graph(read_network(folder), WINDOW)
+    assert np.allclose(EXACT.open(folder)(_windows()), expected, atol=1e-5)
+    assert "cannot be kept" in caplog.text and "set XDG_CACHE_HOME" in caplog.text
+
+
+def test_a_damaged_compiled_network_is_compiled_again(folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    expected = EXACT.open(folder)(_windows())
+    (blob,) = (tmp_path / "cache").rglob("*.blob")
+    content = bytearray(blob.read_bytes())
+    content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
+    blob.write_bytes(content)
+    assert np.array_equal(EXACT.open(folder)(_windows()), expected)
+    assert blob.read_bytes() != content
+
+
+def test_a_compiled_network_is_taken_from_the_cache(folder, monkeypatch):
+    expected = EXACT.open(folder)(_windows())
+    monkeypatch.setattr("flare_core.inference.openvino_graph.kept_graph", lambda *_: pytest.fail("read again"))
+    assert np.array_equal(EXACT.open(folder)(_windows()), expected)
+
+
+def test_a_window_alone_gets_all_cores_and_a_batch_one_each(folder, monkeypatch):
+    network, streams = EXACT.open(folder).with_batch(3), []
+    compiled = openvino_network.compiled_network
+
+    def counted(stored, window, probabilities, settings):
+        streams.append(settings["NUM_STREAMS"])
+        return compiled(stored, window, probabilities, settings)
+
+    monkeypatch.setattr(openvino_network, "compiled_network", counted)
+    alone = network(_windows(1))
+    assert np.allclose(network(_windows(3))[:1], alone, atol=1e-5)
+    assert np.allclose(network(_windows(1)), alone, atol=1e-5)
+    assert streams == [1, 3]
 
 
 def test_a_damaged_model_folder_is_refused_before_the_first_window(folder):
@@ -150,3 +188,20 @@ def test_the_choice_says_what_it_is_and_refuses_what_is_not_there(monkeypatch):
     assert choose_compute(device="cpu") == Compute("torch")
     with pytest.raises(ValueError, match="pip install openvino"):
         choose_compute("openvino")
+
+
+def test_graphs_that_cannot_be_built_beforehand_are_named(folder, caplog):
+    stored = read_network(folder)
+    (folder / "model.json").write_text("{}")
+    build_missing([(stored, (16, 16, 8))])
+    assert "could not be built beforehand" in caplog.text and "model.json" in caplog.text
+
+
+def test_air_is_skipped_in_every_sliding_scheme_of_a_submission(submission):
+    skipping = load_submission(submission).skipping_air(-300)
+    assert skipping.inference.window == WithoutAir(SlidingWindow(WINDOW, batch=2), -300)
+    merged = MergedNetworks(skipping.inference, SlidingEnsemble(("all",), SparseWindow(WINDOW)))
+    tumor = replace(skipping, inference=merged).skipping_air(-500).inference.tumor
+    assert tumor.window == WithoutAir(SparseWindow(WINDOW), -500)
+    whole = SlidingEnsemble(("all",), WholeVolume())
+    assert replace(skipping, inference=whole).skipping_air(-500).inference == whole

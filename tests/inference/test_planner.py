@@ -7,6 +7,7 @@ import pytest
 from fake_networks import SPACING, fake_network
 
 from flare_core.cases.labels import SEPARATE
+from flare_core.inference import footprint
 from flare_core.inference import planner as planning
 from flare_core.inference.backends import Compute
 from flare_core.inference.footprint import window_bytes
@@ -17,6 +18,7 @@ from flare_core.inference.sliding_ensemble import SlidingEnsemble
 from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.inference.submission import Submission
 from flare_core.models.segresnet import SegResNet
+from flare_core.recipe import encode
 from flare_core.systems import SYSTEMS
 
 MB = 10**6
@@ -46,7 +48,7 @@ def test_with_enough_memory_all_windows_of_a_batch_are_computed_at_once():
 def test_more_slices_cost_their_own_voxels_and_labels_alone():
     planner = Planner(_submission(), 8000 * MB)
     few, many = (planner.plan(shape, SPACING).estimate for shape in (TALL, TALLER))
-    assert many - few == 1500 * 512 * 512 * (2 + 1)
+    assert many - few == 1500 * 512 * 512 * (2 + 1), "post-processing boxes are as large as a body, not as an image"
 
 
 def test_with_less_memory_fewer_windows_and_then_a_refusal_that_names_the_least():
@@ -56,7 +58,7 @@ def test_with_less_memory_fewer_windows_and_then_a_refusal_that_names_the_least(
     with pytest.raises(TooLarge, match="any image needs at least (.*) GB here, the limit is") as refusal:
         Planner(wide, needs[0] - 20 * MB)
     least = float(re.search("least ([0-9.]+) GB", str(refusal.value))[1]) * 1000 * MB
-    assert least == pytest.approx(needs[0], abs=5 * MB)
+    assert least == pytest.approx(needs[0], abs=10 * MB)
     with pytest.raises(TooLarge, match="512 x 512 x 2000 voxels"):
         Planner(wide, needs[0] + 20 * MB).plan(TALLER, SPACING)
 
@@ -85,7 +87,7 @@ def test_what_lives_in_a_network_grows_with_its_window_and_is_remembered(monkeyp
 def test_sizes_have_units():
     sizes = {"4GB": 4e9, "4GiB": 4 * 2**30, "500M": 5e8, "1.5 kB": 1500, "100": 100, "4e9": 4e9}
     assert {text: parse_size(text) for text in sizes} == sizes
-    for text in ("", "GB", "-4GB", "4TB", "0", "four"):
+    for text in ("", "GB", "-4GB", "4TB", "0", "four", "1e400"):
         with pytest.raises(ValueError, match="expected a size such as 4GB"):
             parse_size(text)
 
@@ -105,3 +107,9 @@ def test_on_a_card_only_weights_and_windows_count():
     few, many = (planner.plan(shape, SPACING) for shape in (TALL, TALLER))
     assert few == many and few.batch == 4
     assert 600 * MB < few.estimate < 700 * MB
+
+
+def test_the_memory_of_a_network_is_the_same_wherever_it_is_followed():
+    network = SegResNet(8, (1, 1), 1)
+    what = {"network": encode(network), "channels": 3, "window": (16, 16, 24)}
+    assert footprint._followed_elsewhere(what) == footprint._followed(network, 3, (16, 16, 24))

@@ -154,3 +154,21 @@ def test_with_a_memory_limit_a_plan_is_made_for_each_image_or_the_case_refused(i
     assert plan["batch"] == 2 and plan["estimate"] > 50 * 10**6
     with pytest.raises(TooLarge, match="any image needs at least"):
         predict_files(find_images([images]), tmp_path / "out2", submission, "m", max_memory=10**6)
+
+
+def test_damaged_records_and_label_files_are_made_again(images, submission, tmp_path):
+    def predict():
+        return predict_files(find_images([images / "a_0000.nii.gz"]), tmp_path / "out", submission, "m").results["a"]
+
+    labels, record = tmp_path / "out" / "a.nii.gz", tmp_path / "out" / ".flare" / "a.json"
+    predict()
+    whole = labels.read_bytes()
+    assert predict().reused
+    for damage in (
+        lambda: record.write_text("{trunc"),
+        lambda: record.write_text("[]"),
+        lambda: labels.write_bytes(b""),
+    ):
+        damage()
+        assert not predict().reused and labels.read_bytes() == whole
+        assert predict().reused
