@@ -75,7 +75,7 @@ def departures_block() -> str:
 
 SPEED = {
     "prediction": "`flare predict`: image to label file",
-    "cold_start": "start, until the first label map",
+    "cold_start": "cold start, until ...",
     "evaluation": "`flare evaluate`: DSC and NSD of 14 targets",
     "analysis": "`flare analyze`: who is annotated where",
 }
@@ -89,12 +89,14 @@ def speed_block(folder: Path = RESULTS / "benchmarks") -> str:
     for name, title in SPEED.items():
         if not (folder / f"{name}.csv").is_file():
             continue
-        table = pd.read_csv(folder / f"{name}.csv")
+        table = pd.read_csv(folder / f"{name}.csv").rename(columns={"until": "input"})
         processors |= set(table.processor + f", {table.cores[0]} cores")
         if "network" in table:
             table["input"] += ", network as in `" + table.network + "`"
         for given, rows in table.groupby("input", sort=False):
             own, others = rows[rows.tool == "flare_core"], rows[~rows.tool.str.startswith("flare_core")]
+            if others.empty:  # nobody else's: our own other ways
+                others = rows[rows.tool != "flare_core"]
             cells = ["; ".join(_spent(row) for row in part.itertuples()) for part in (own, others)]
             lines.append(f"| {title} | {given} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + f"\n\nSeconds and peak memory on {' and '.join(sorted(processors))}; `make benchmarks`."
