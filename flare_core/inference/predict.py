@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -163,6 +165,7 @@ class Job:
         labels: uint8 target ids in RAS+, once they are computed.
         timings: seconds by step: read, resample, network, reduce, postprocess, write, and other.
         windows: how many all networks together were shown.
+        warnings: what was said of it while it was computed, each once; what reading found is in `image.warnings`.
     """
 
     name: str
@@ -172,6 +175,7 @@ class Job:
     labels: np.ndarray | None = None
     timings: dict[str, float] = field(default_factory=dict)
     windows: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,13 +220,13 @@ class CaseSteps:
         if job.image is None:
             return job
         start = time.perf_counter()
-        with Timings().listening() as steps:
+        with Timings().listening() as steps, warnings_of_this_thread() as said:
             predict = self.planner.submission.with_batch(job.plan.batch)
             job.labels = predict(job.image.data, job.image.spacing_mm)
         image = job.image
         job.image = replace(image, data=np.broadcast_to(np.uint8(0), image.data.shape))
         job.timings |= steps.seconds
-        job.windows = steps.counts["windows"]
+        job.windows, job.warnings = steps.counts["windows"], tuple(dict.fromkeys(said))
         job.timings["other"] = time.perf_counter() - start - sum(steps.seconds.values())
         return job
 
@@ -241,7 +245,7 @@ class CaseSteps:
             "seconds": round(seconds, 3),
             "timings": {step: round(spent, 3) for step, spent in job.timings.items()},
             "windows": job.windows,
-            "warnings": list(job.image.warnings),
+            "warnings": [*job.image.warnings, *job.warnings],
         }
         if job.plan.estimate is not None:
             content["plan"] = asdict(job.plan)
@@ -250,6 +254,21 @@ class CaseSteps:
 
     def _record(self, name: str) -> Path:
         return self.out / ".flare" / f"{name}.json"
+
+
+@contextmanager
+def warnings_of_this_thread() -> Iterator[list[str]]:
+    """Give a list that takes what this package warns of meanwhile in this thread; it is logged as ever."""
+    said: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.addFilter(lambda record: record.thread == threading.get_ident())
+    handler.emit = lambda record: said.append(record.getMessage())
+    package = logging.getLogger("flare_core")
+    package.addHandler(handler)
+    try:
+        yield said
+    finally:
+        package.removeHandler(handler)
 
 
 def _is_made_from(made_from: dict[str, str], target: Path, record: Path) -> bool:

@@ -172,3 +172,13 @@ def test_damaged_records_and_label_files_are_made_again(images, submission, tmp_
         damage()
         assert not predict().reused and labels.read_bytes() == whole
         assert predict().reused
+
+
+def test_what_is_warned_of_while_a_case_is_computed_is_in_its_record(tmp_path):
+    geometry = Geometry.from_spacing((6, 6, 6), (4, 4, 4))
+    write_image(tmp_path / "air_0000.nii.gz", np.full((6, 6, 6), -1000, np.float32), geometry)
+    inference = SlidingEnsemble(("all",), SlidingWindow((4, 4, 4)))
+    submission = Submission(inference, {"all": [fake_network(SEPARATE)]}, {})
+    predict_files(find_images([tmp_path / "air_0000.nii.gz"]), tmp_path / "out", submission, "m")
+    warnings = json.loads((tmp_path / "out" / ".flare" / "air.json").read_text())["warnings"]
+    assert sum("nothing to segment" in warning for warning in warnings) >= 2, "reading's and inference's"
