@@ -5,13 +5,12 @@
 Every shipped submission predicts all cases with OpenVINO as `--backend auto` takes it (bfloat16 where the processor has
 it), OpenVINO in float32, and torch as it is by itself. Required of each: 99 % of the foreground voxels (foreground to
 either side, all cases together) with equal labels, and a mean DSC within 0.1 points of float32 torch's. DSC is
-FLARE23's, mean over cases and over the targets that the system predicts.
+FLARE23's, mean over cases and over the targets that the system predicts. Nothing is timed here (`prediction.py`).
 """
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,13 +34,11 @@ BACKENDS = {
 EQUAL_FOREGROUND, DSC_POINTS = 0.99, 0.1
 
 
-def labels_of(model: Path, images: Sequence[Volume], compute: Compute) -> tuple[list[np.ndarray], str, float]:
-    """Return the label maps of all images, the precision that the networks were computed in, and the seconds."""
+def labels_of(model: Path, images: Sequence[Volume], compute: Compute) -> tuple[list[np.ndarray], str]:
+    """Return the label maps of all images and the precision that the networks were computed in."""
     submission = load_submission(model, compute)
     submission.prepare()
-    start = time.perf_counter()
-    labels = [submission(image.data, image.spacing_mm) for image in images]
-    return labels, submission.precision, time.perf_counter() - start
+    return [submission(image.data, image.spacing_mm) for image in images], submission.precision
 
 
 def mean_dsc(labels: Sequence[np.ndarray], references: Sequence[Volume], targets: Sequence[str]) -> float:
@@ -74,11 +71,11 @@ def agreement(ours: Sequence[np.ndarray], exact: Sequence[np.ndarray]) -> dict[s
 def compare(system: str, images: Sequence[Volume], references: Sequence[Volume]) -> list[dict[str, object]]:
     """Return the rows of one submission: a backend each."""
     model, targets = ROOT / "weights" / system, Workspace(system).targets
-    exact, _, seconds = labels_of(model, images, REFERENCE)
+    exact, _ = labels_of(model, images, REFERENCE)
     expected = mean_dsc(exact, references, targets)
     rows = []
     for name, compute in BACKENDS.items():
-        ours, precision, own_seconds = labels_of(model, images, compute)
+        ours, precision = labels_of(model, images, compute)
         points = mean_dsc(ours, references, targets)
         rows.append(
             {
@@ -92,8 +89,6 @@ def compare(system: str, images: Sequence[Volume], references: Sequence[Volume])
                 "mean_dsc": round(points, 3),
                 "mean_dsc_float32_torch": round(expected, 3),
                 "dsc_points_difference": round(points - expected, 3),
-                "seconds": round(own_seconds, 1),
-                "seconds_float32_torch": round(seconds, 1),
             }
         )
     return rows
