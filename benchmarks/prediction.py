@@ -30,7 +30,8 @@ from flare_core.paths import ROOT
 REAL_CT = ROOT.parent / "shared" / "data" / "real_ct"
 """A real CT, which is not ours to ship: used where it lies beside the project."""
 EXACT, LIKE_NNUNET = f"{OWN}, torch float32", f"{OWN}, as nnU-Net"
-EQUAL_TO_NNUNET = {"mini": 1.0, "paper": 0.9999}
+EQUAL_TO_NNUNET = 0.999
+"""Share of voxels, as `nnunet_parity.py` requires it."""
 TIMES_FASTER, TIMES_FASTER_WITH_AMX, PEAK_SHARE = 4, 10, 0.5
 
 
@@ -115,8 +116,10 @@ def missed(rows: list[dict[str, object]]) -> list[str]:
     said = []
     for row in rows:
         where = f"{row['input']}, {row['network']} network, {row['tool']}"
-        if row["tool"] == LIKE_NNUNET and row["equal_to_nnunet"] < (required := EQUAL_TO_NNUNET[row["network"]]):
-            said.append(f"{where}: {row['equal_to_nnunet']:.5%} of voxels as nnU-Net has them, {required:.2%} required")
+        if row["tool"] == LIKE_NNUNET and row["equal_to_nnunet"] < EQUAL_TO_NNUNET:
+            said.append(
+                f"{where}: {row['equal_to_nnunet']:.5%} of voxels as nnU-Net has them, {EQUAL_TO_NNUNET:.1%} required"
+            )
         if row["tool"] == NNUNET.name and row["times_ours"] < times:
             said.append(f"{where}: takes {row['times_ours']} times as long as ours, {times} required")
         if row["tool"] == NNUNET.name and row["peak_times_ours"] < 1 / PEAK_SHARE:

@@ -30,7 +30,7 @@ from flare_core.paths import ROOT
 SLICES = (100, 300, 500, 1000, 2000)
 SYSTEMS = ("nvauto", "efficient_nnunet")
 LIMIT = "4GB"
-MOST_GROWTH_MIB = 100
+MOST_GROWTH_MIB = 64
 """How much more than the shortest case a longer one may take beyond its arrays. Not 0, because there are as many bodies
 here as repetitions: rules that compare components look at the box around all kidneys, which spans the whole length."""
 STEPS = ("read", "resample", "network", "reduce", "postprocess", "other", "write")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from flare_core import paths
 from flare_core.cases.labels import TARGET_NAMES, TUMOR
+from flare_core.machine import usable_cores
 from flare_core.recipe import PROFILES, System
 
 if TYPE_CHECKING:
@@ -227,8 +228,7 @@ def embedded_cohort(profile: str, folder: Path = paths.COHORTS) -> Path:
     if place.is_dir():
         return place
     fresh = folder / f".{place.name}.tmp-{os.getpid()}"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    write_cohort(fresh, size.training, size.validation, COHORT_SEED, size.voxels, workers=cores)
+    write_cohort(fresh, size.training, size.validation, COHORT_SEED, size.voxels, workers=usable_cores())
     try:
         os.rename(fresh, place)
     except OSError:  # another process was faster; its cohort has the same bytes

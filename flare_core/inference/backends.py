@@ -8,7 +8,6 @@ MONAI.
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -18,8 +17,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from flare_core.inference.stored_network import Stride, read_network
-
-log = logging.getLogger(__name__)
 
 BACKENDS = ("auto", "torch", "openvino")
 

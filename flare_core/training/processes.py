@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 
 from flare_core.inference.network import pick_device
+from flare_core.machine import usable_cores
 
 LONGEST_WAIT = timedelta(days=7)
 
@@ -50,4 +51,4 @@ def device_name(device: str) -> str:
         return torch.cuda.get_device_name(device)
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{(names or [platform.processor() or platform.machine()])[0]}, {os.cpu_count()} cores"
+    return f"{(names or [platform.processor() or platform.machine()])[0]}, {usable_cores()} cores"
