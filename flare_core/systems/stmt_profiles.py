@@ -131,4 +131,4 @@ SMOKE = (
     Override("*.optimization", mini.SMOKE_OPTIMIZATION, "proves that it runs"),
     Override("organs.optimization.batch", 3, "one case a group"),
 )
-PROFILES = {"smoke": SMOKE, "mini": MINI, "study": (*MINI, *mini.study("organs", "tumor_supervised", "tumor"))}
+PROFILES = {"smoke": SMOKE, "mini": MINI, "study": (*MINI, *mini.study("organs"))}  # tumor networks as in mini
