@@ -14,9 +14,10 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from flare_core.cli_judging import add_efficiency, add_evaluate
+from flare_core.cli_judging import add_efficiency, add_evaluate, add_verify
 from flare_core.exits import DONE, INTERRUPTED, REFUSED, SOME_FAILED, report_cases
 from flare_core.recipe import PROFILES
+from flare_core.storage import probe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="store_true", help="more messages, full tracebacks")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_cohort(commands)
+    add_verify(commands)
     _add_analyze(commands)
     _add_systems(commands)
     _add_train(commands)
@@ -90,7 +92,9 @@ def _analyze(options: argparse.Namespace) -> int:
     from flare_core.cases.label_analysis import analyze
 
     label_map = read_label_map(options.map) if options.map else None
-    analysis = analyze(Dataset.load(options.dataset, label_map), jobs=options.jobs)
+    dataset = Dataset.load(options.dataset, label_map)
+    probe(options.out / "presence.csv")
+    analysis = analyze(dataset, jobs=options.jobs)
     analysis.save(options.out)
     print(analysis.subsets.to_string(index=False))
     return SOME_FAILED if analysis.failures else DONE
@@ -175,7 +179,9 @@ def _pseudo_label(options: argparse.Namespace) -> int:
     from flare_core.cases.label_analysis import with_inferred_annotation
     from flare_core.training.pseudo_labels import fill_dataset
 
-    dataset = with_inferred_annotation(Dataset.load(options.data))
+    dataset = Dataset.load(options.data)
+    probe(options.out / "provenance.csv")
+    dataset = with_inferred_annotation(dataset)
     return report_cases(fill_dataset(options.run_folder, dataset, options.out))
 
 

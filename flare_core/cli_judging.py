@@ -1,4 +1,4 @@
-"""The commands of `flare` that judge: `evaluate` (how good) and `efficiency` (at what cost).
+"""The commands of `flare` that judge: `verify` (data), `evaluate` (how good) and `efficiency` (at what cost).
 
 A part of `flare_core.cli`, which adds them to its parser.
 """
@@ -6,11 +6,15 @@ A part of `flare_core.cli`, which adds them to its parser.
 from __future__ import annotations
 
 import argparse
+import logging
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from flare_core.exits import DONE, SOME_FAILED, report_cases
+from flare_core.storage import probe
 
 PASSED_ON = {
     "backend": "what computes the networks",
@@ -19,6 +23,43 @@ PASSED_ON = {
     "max-memory": "largest memory of a prediction, such as 4GB",
 }
 """Options of `flare predict` that `flare efficiency` hands on as they are."""
+
+
+def add_verify(commands: argparse._SubParsersAction) -> None:
+    """Add `flare verify`."""
+    parser = commands.add_parser("verify", help="check a dataset before anyone trains on it, a line a finding")
+    parser.add_argument("dataset", type=Path, metavar="DATASET")
+    parser.add_argument("--map", type=Path, help="JSON file: foreign label value to target name")
+    parser.add_argument("-o", "--out", type=Path, metavar="REPORT_CSV", help="write the findings as a table, too")
+    parser.add_argument("--jobs", type=int, default=1, help="cases read at once, each with its memory (default 1)")
+    parser.set_defaults(run=_verify)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from flare_core.cases.dataset import Dataset, read_label_map
+    from flare_core.cases.verification import verify
+
+    if options.out is not None:
+        probe(options.out)
+    with _findings_instead_of_messages():
+        dataset = Dataset.load(options.dataset, read_label_map(options.map) if options.map else None)
+        found = verify(dataset, jobs=options.jobs)
+    print("\n".join(map(str, [*found.findings, found])))
+    if options.out is not None:
+        found.save(options.out)
+    return SOME_FAILED if found.errors else DONE
+
+
+@contextmanager
+def _findings_instead_of_messages() -> Iterator[None]:
+    """Silence what reading says of files: it is said again as findings."""
+    reading = logging.getLogger("flare_core.cases")
+    level = reading.level
+    reading.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        reading.setLevel(level)
 
 
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -40,8 +81,6 @@ def _evaluate(options: argparse.Namespace) -> int:
     from flare_core.evaluation.evaluate import LabelMaps, evaluate_files, evaluate_folders
     from flare_core.evaluation.flare_rules import RULES
 
-    if options.out.is_dir():
-        raise ValueError(f"{options.out} is a folder; name the CSV file to write")
     if options.rules not in RULES:
         raise ValueError(f"no rules {options.rules!r}; choose from {', '.join(RULES)}")
     if options.references.is_dir() != options.predictions.is_dir():
@@ -50,6 +89,7 @@ def _evaluate(options: argparse.Namespace) -> int:
             f"{options.predictions} is {kinds[0]}, {options.references} is {kinds[1]}; name two folders, whose files "
             "are paired by case id, or two files"
         )
+    probe(options.out)
     evaluate = partial(evaluate_folders, jobs=options.jobs) if options.references.is_dir() else evaluate_files
     maps = [path and read_label_map(path).ids for path in (options.map, options.prediction_map)]
     annotated = annotated_beside(options.references)

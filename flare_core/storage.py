@@ -43,6 +43,23 @@ def write_file(path: Path, content: bytes | str) -> None:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def probe(path: Path) -> None:
+    """Make sure that a file can be written at `path`, before anything is computed for it.
+
+    Raises:
+        OSError: if it cannot, in words for people.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(None, "a folder has this name")
+        with finished_file(path.with_name(f".{path.name}.probe")) as temporary:
+            temporary.touch()
+        path.with_name(f".{path.name}.probe").unlink()
+    except OSError as error:
+        raise OSError(f"{path} cannot be written ({error.strerror or error}); choose another place") from None
+
+
 def file_hash(path: Path) -> str:
     """Return the SHA-256 hex digest of a file, read in pieces."""
     with path.open("rb") as file:

@@ -246,7 +246,7 @@ def _header(stream: VoxelStream) -> Header:
         if start.startswith((b"<!doctype", b"<html", b"<?xml", b"version https://git-lfs")):
             raise BadInput(
                 stream.path,
-                "expected a NIfTI file, found text: a download page or Git-LFS pointer? fetch the file itself",
+                "expected a NIfTI file, found text (a download page or Git-LFS pointer?); fetch the file itself",
             )
     if len(raw) < (header_size(raw) or 348):
         raise BadInput(stream.path, f"file is cut short ({len(raw)} bytes, less than a header); fetch it again")
