@@ -31,8 +31,8 @@ SLICES = (100, 300, 500, 1000, 2000)
 SYSTEMS = ("nvauto", "efficient_nnunet")
 LIMIT = "4GB"
 MOST_GROWTH_MIB = 64
-"""How much more than the shortest case a longer one may take beyond its arrays. Not 0, because there are as many bodies
-here as repetitions: rules that compare components look at the box around all kidneys, which spans the whole length."""
+"""How much more than the shortest case a longer one may take beyond its arrays. Not 0: what the memory allocator keeps
+differs from run to run by some tens of MiB."""
 STEPS = ("read", "resample", "network", "reduce", "postprocess", "other", "write")
 MIB = 2**20
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import psutil
 
+from flare_core.inference.components import PLANES
 from flare_core.inference.footprint import window_bytes
 from flare_core.inference.nnunet_mode import NnUNetPredictor
 from flare_core.inference.planes import IN_MEMORY
@@ -27,8 +28,8 @@ WORKSPACE = 2.0
 """Convolutions need copies of their input: up to 1.9 times of what `window_bytes` counts was measured."""
 CUDA_CONTEXT = 600 * 10**6
 """What a process takes on a card before its first tensor, libraries included."""
-RULES_MM, RULES_BYTES = 400, 8
-"""Post-processing takes so many bytes for each voxel of the box around a pair of organs, in a body at most so wide."""
+RULES_BYTES = 12
+"""Post-processing takes so many bytes at most for each voxel of a slab of planes."""
 SLACK = 1.1
 """For what is not counted: the memory allocator, threads, files."""
 
@@ -110,8 +111,8 @@ class Planner:
         arrays = math.prod(shape) * (voxel + maps)
         planes = usable_cores() * shape[0] * shape[1] * 4 * 6  # reduction: a few float planes a thread
         looks = [self._look(shape, spacing_mm, look, batch) for look in self._looks]
-        box = math.prod(min(size, int(RULES_MM / side)) for size, side in zip(shape, spacing_mm, strict=True))
-        return int(self._base + arrays + max(SLACK * (max(looks) + planes), RULES_BYTES * box))
+        slab = shape[0] * shape[1] * min(shape[2], PLANES + 1)
+        return int(self._base + arrays + max(SLACK * (max(looks) + planes), RULES_BYTES * slab))
 
     @property
     def _looks(self) -> tuple[Look, ...]:

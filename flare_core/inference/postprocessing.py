@@ -2,8 +2,8 @@
 
 Eleventh step of the data flow, after the scores became labels. Each rule is a value: `rule(labels, spacing_mm)` returns
 a cleaned copy, `rule.clean(labels, spacing_mm)` changes the map itself. Maps hold uint8 target ids (X, Y, Z) in RAS+;
-an empty one, or one without the rule's targets, stays as it is. Rules look only at the box around their targets and
-take up to eight bytes for each of its voxels.
+an empty one, or one without the rule's targets, stays as it is. Rules look at some planes at a time, so that their
+memory does not grow with the number of slices.
 
 References:
     nvauto, sections 2.5 (left-right merging) and 2.6 (post-processing); stmt, section 2.3 (largest component), and its
@@ -16,11 +16,10 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-import cc3d
 import numpy as np
 
-from flare_core.cases.boxes import Box, bounding_box
 from flare_core.cases.labels import BY_NAME
+from flare_core.inference.components import Components, find_components, parts_with
 
 Spacing = tuple[float, float, float]
 
@@ -61,34 +60,32 @@ class SplitPairs(Rule):
         """Set the left organs (x grows to the right in RAS+)."""
         line = self._center_line(labels)
         for right, left in self.pairs:
-            box = _box_of(labels, right)
-            if box is None:
-                continue
-            part, columns = labels[box], np.arange(box[0].start, box[0].stop)
-            united = part == BY_NAME[right].id
-            for component, center in _largest_components(united, 2):
-                is_left_component = center[0] + box[0].start < line[round(center[2] + box[2].start)]
-                part[component] = BY_NAME[left if is_left_component else right].id
-                united &= ~component
-            part[united & (columns[:, None, None] < line[box[2]])] = BY_NAME[left].id
+            united = find_components(labels, (right,))
+            largest = _largest(united, 2)
+            is_whole = np.isin(np.arange(united.voxels.size), largest)
+            is_left = np.zeros(united.voxels.size, bool)
+            is_left[largest] = [x < line[round(z)] for x, _, z in united.centers(largest)]
+            for box, components in united.slabs():
+                columns = np.arange(box[0].start, box[0].stop)[:, None, None]
+                moves = np.where(is_whole[components], is_left[components], columns < line[box[2]])
+                labels[box][moves & (components > 0)] = BY_NAME[left].id
 
     def _center_line(self, labels: np.ndarray) -> np.ndarray:
         """Return the dividing x of each slice, shape (Z,)."""
-        box = _box_of(labels, "aorta")
-        if box is not None:
-            aorta = labels[box] == BY_NAME["aorta"].id
+        slices, mean_x = [], []
+        for box, aorta in parts_with(labels, "aorta"):
             area = aorta.sum((0, 1))
-            slices = np.flatnonzero(area)
             columns = np.arange(box[0].start, box[0].stop)
-            mean_x = (aorta.sum(1) * columns[:, None]).sum(0)[slices] / area[slices]
-            return np.interp(np.arange(labels.shape[2]), slices + box[2].start, mean_x)
+            there = np.flatnonzero(area)
+            slices.append(box[2].start + there)
+            mean_x.append((aorta.sum(1) * columns[:, None]).sum(0)[there] / area[there])
+        if slices:
+            return np.interp(np.arange(labels.shape[2]), np.concatenate(slices), np.concatenate(mean_x))
         middle = (labels.shape[0] - 1) / 2
-        box = _box_of(labels, "right_kidney")
-        if box is not None:
-            largest = _largest_components(labels[box] == BY_NAME["right_kidney"].id, 2)
-            sides = [center[0] + box[0].start for _, center in largest]
-            if len(sides) == 2 and min(sides) < middle < max(sides):  # else they are parts of one kidney
-                middle = sum(sides) / 2
+        kidneys = find_components(labels, ("right_kidney",))
+        sides = kidneys.centers(_largest(kidneys, 2))[:, 0]
+        if len(sides) == 2 and min(sides) < middle < max(sides):  # else they are parts of one kidney
+            middle = sum(sides) / 2
         return np.full(labels.shape[2], middle)
 
 
@@ -105,18 +102,17 @@ class LongestRun(Rule):
     def clean(self, labels: np.ndarray, spacing_mm: Spacing) -> None:
         """Erase the stray slices."""
         for name in self.targets:
-            box = _box_of(labels, name)
-            if box is None:
-                continue
-            part = labels[box]
-            mask = part == BY_NAME[name].id
-            edges = np.diff(mask.any((0, 1)).astype(np.int8), prepend=0, append=0)
+            is_there = np.zeros(labels.shape[2], np.int8)
+            for box, mask in parts_with(labels, name):
+                is_there[box[2]] = mask.any((0, 1))
+            edges = np.diff(is_there, prepend=0, append=0)
             starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
             if starts.size < 2:
                 continue
             longest = np.argmax(ends - starts)
-            mask[:, :, starts[longest] : ends[longest]] = False
-            part[mask] = 0
+            is_there[starts[longest] : ends[longest]] = 0
+            for box, mask in parts_with(labels, name):
+                labels[box][mask & (is_there[box[2]] > 0)] = 0
 
 
 @dataclass(frozen=True)
@@ -131,18 +127,12 @@ class KeepLargest(Rule):
 
     def clean(self, labels: np.ndarray, spacing_mm: Spacing) -> None:
         """Erase the smaller components."""
-        box = bounding_box(labels)
-        if box is None:
-            return
-        labels = labels[box]
-        components, owners = _components(labels, self.targets)
-        voxels = np.bincount(components.ravel())
-        stays = np.zeros(voxels.size, bool)
-        stays[0] = True  # what belongs to no component: background and other targets
-        for owner in np.unique(owners[1:]):
-            own = np.flatnonzero(owners == owner)
-            stays[own[voxels[own].argmax()]] = True
-        labels[~stays[components]] = 0
+        found = find_components(labels, self.targets)
+        stays = np.zeros(found.voxels.size, bool)
+        for owner in np.unique(found.owners[1:]):
+            own = np.flatnonzero(found.owners == owner)
+            stays[own[found.voxels[own].argmax()]] = True
+        _keep(labels, found, stays)
 
 
 @dataclass(frozen=True)
@@ -161,18 +151,11 @@ class KeepComponents(Rule):
 
     def clean(self, labels: np.ndarray, spacing_mm: Spacing) -> None:
         """Erase the other components."""
-        box = bounding_box(labels)
-        if box is None:
-            return
-        labels = labels[box]
-        components, _ = _components(labels, self.targets)
-        volumes_mm3 = np.bincount(components.ravel()) * math.prod(spacing_mm)
-        volumes_mm3[0] = 0
-        largest = np.argsort(-volumes_mm3, kind="stable")[: self.most]
-        stays = np.zeros(volumes_mm3.size, bool)
-        stays[largest] = volumes_mm3[largest] > self.minimum_mm3
-        stays[0] = True
-        labels[~stays[components]] = 0
+        found = find_components(labels, self.targets)
+        largest = _largest(found, self.most)
+        stays = np.zeros(found.voxels.size, bool)
+        stays[largest] = found.voxels[largest] * math.prod(spacing_mm) > self.minimum_mm3
+        _keep(labels, found, stays)
 
 
 @dataclass(frozen=True)
@@ -189,45 +172,18 @@ class RemoveSmall(Rule):
 
     def clean(self, labels: np.ndarray, spacing_mm: Spacing) -> None:
         """Erase the target if it is too small."""
-        box = _box_of(labels, self.target)
-        if box is not None:
-            mask = labels[box] == BY_NAME[self.target].id
-            if mask.sum() < self.minimum_voxels:
+        if sum(np.count_nonzero(mask) for _, mask in parts_with(labels, self.target)) < self.minimum_voxels:
+            for box, mask in parts_with(labels, self.target):
                 labels[box][mask] = 0
 
 
-def _box_of(labels: np.ndarray, target: str) -> Box | None:
-    """Return the box around a target, looked for a few planes at a time; None if it is not there."""
-    found, value = [np.zeros(size, bool) for size in labels.shape], BY_NAME[target].id
-    for start in range(0, labels.shape[2], 32):
-        mask = labels[..., start : start + 32] == value
-        columns = mask.any(2)
-        if columns.any():
-            found[0] |= columns.any(1)
-            found[1] |= columns.any(0)
-            found[2][start : start + 32] = mask.any((0, 1))
-    places = [np.flatnonzero(side) for side in found]
-    return tuple(slice(int(at[0]), int(at[-1]) + 1) for at in places) if places[0].size else None
+def _largest(found: Components, count: int) -> np.ndarray:
+    """Return the numbers of at most `count` largest components, largest first; of two alike, the lower one."""
+    return 1 + np.argsort(-found.voxels[1:], kind="stable")[:count]
 
 
-def _largest_components(mask: np.ndarray, count: int) -> list[tuple[np.ndarray, tuple[float, ...]]]:
-    """Return mask and center (voxels) of at most `count` largest 26-connected components, largest first."""
-    components, found = cc3d.largest_k(mask, k=count, connectivity=26, return_N=True)
-    parts = [components == index for index in range(1, found + 1)]
-    parts.sort(key=np.count_nonzero, reverse=True)
-    return [(part, tuple(_mean_index(part, axis) for axis in range(3))) for part in parts]
-
-
-def _mean_index(mask: np.ndarray, axis: int) -> float:
-    """Return the mean index along an axis of the voxels of a mask."""
-    counts = mask.sum(tuple(other for other in range(3) if other != axis))
-    return float((counts * np.arange(counts.size)).sum() / counts.sum())
-
-
-def _components(labels: np.ndarray, targets: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return a map of the named targets' 26-connected components (0: none), and the target id of each component."""
-    named = np.where(np.isin(labels, [BY_NAME[name].id for name in targets]), labels, np.uint8(0))
-    components, count = cc3d.connected_components(named, connectivity=26, return_N=True)
-    owners = np.zeros(count + 1, np.uint8)
-    owners[components] = named
-    return components, owners
+def _keep(labels: np.ndarray, found: Components, stays: np.ndarray) -> None:
+    """Erase the components that do not stay; what belongs to none is left alone."""
+    stays[0] = True
+    for box, components in found.slabs():
+        labels[box][~stays[components]] = 0
