@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from safetensors.torch import load, save
 
+from flare_core.inference.model_checks import difference, weight_shapes
 from flare_core.inference.stored_network import Architecture, BadModel, StoredNetwork, Stride, read_network
 from flare_core.recipe import encode
 from flare_core.storage import write_file
@@ -160,17 +161,30 @@ def load_network(folder: Path | StoredNetwork, device: str = "cpu", exact: bool 
             (SHA-256, names, shapes) or are not finite.
     """
     stored = folder if isinstance(folder, StoredNetwork) else read_network(folder)
-    state = load(stored.weights())
+    weights = stored.weights()
+    _refuse_other_network(stored, weights)
+    state = load(weights)
     state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     module = stored.architecture.build(stored.scheme.channels)
-    try:
-        module.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[1].strip()
-        raise BadModel(f"{stored.folder}: the weights do not fit the network in model.json: {reason}") from None
+    module.load_state_dict(state, strict=True)
     if not all(torch.isfinite(tensor).all() for tensor in state.values()):
         raise BadModel(f"{stored.folder}: the weights hold NaN or infinite values; train or copy the model again")
     fast = not exact and stored.precision != "float32" and has_fast_bfloat16(torch.device(device))
     layout = torch.channels_last_3d if fast else torch.preserve_format  # a fifth less time in bfloat16, none in float32
     module = module.eval().to(device, memory_format=layout)
     return TrainedNetwork(module, stored.architecture, stored.scheme, stored.preprocessing, stored.facts, bfloat16=fast)
+
+
+def _refuse_other_network(stored: StoredNetwork, weights: bytes) -> None:
+    """Compare the tensors of a weights file with those of the described network before memory is taken for either."""
+    try:
+        found = weight_shapes(weights)
+        with torch.device("meta"):  # sizes without content
+            module = stored.architecture.build(stored.scheme.channels)
+        reason = difference(found, {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()})
+    except Exception as error:  # a foreign description may fail in any way
+        reason = " ".join(str(error).split())[:200]
+    if reason:
+        raise BadModel(
+            f"{stored.folder}: the weights do not fit the network in model.json ({reason}); copy the model folder again"
+        )

@@ -6,13 +6,20 @@ Serves every backend, and needs none: a start that finds its compiled network re
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from flare_core.cases.labels import LabelScheme
 from flare_core.cases.preprocessing import ClipAndStandardize, FixedGrid, IntensityWindow, Preprocessing, SigmoidWindow
+from flare_core.inference.model_checks import (
+    MOST_CHANNELS_OR_BLOCKS,
+    MOST_IN_INFERENCE,
+    MOST_WEIGHT_BYTES,
+    BadModel,
+    read_description,
+    refuse_absurd,
+)
 from flare_core.inference.nnunet_labels import NnUNetLabels
 from flare_core.inference.nnunet_preprocessing import (
     NnUNetPreprocessing,
@@ -36,10 +43,6 @@ PARTS = (
 
 Architecture = SegResNet | PlainUNet | ResidualEncoderUNet | PHTrans | SwinX | SmitPretraining
 Stride = int | tuple[int, int, int]
-
-
-class BadModel(ValueError):
-    """A model folder that cannot be used; the message names the folder, what is wrong and what to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +73,11 @@ class StoredNetwork:
         Raises:
             BadModel: if it is missing or not the file that `model.json` describes.
         """
+        path = self.folder / "weights.safetensors"
         try:
-            weights = (self.folder / "weights.safetensors").read_bytes()
+            if path.stat().st_size > MOST_WEIGHT_BYTES:
+                raise BadModel(f"{path}: expected at most {MOST_WEIGHT_BYTES} bytes; copy the model folder again")
+            weights = path.read_bytes()
         except FileNotFoundError as error:
             raise _incomplete(self.folder, error) from None
         if hashlib.sha256(weights).hexdigest() != self.sha256:
@@ -88,16 +94,21 @@ def read_network(folder: Path) -> StoredNetwork:
         BadModel: if it is missing, damaged, or describes a network that this version does not know.
     """
     try:
-        model = json.loads((folder / "model.json").read_text())
+        model = read_description(folder / "model.json")
     except FileNotFoundError as error:
         raise _incomplete(folder, error) from None
-    except ValueError as error:
-        raise BadModel(f"{folder}/model.json is not JSON ({error}); copy the model folder again") from None
     try:
+        refuse_absurd(model["network"], MOST_CHANNELS_OR_BLOCKS, "network")
+        for key in ("scheme", "preprocessing"):
+            refuse_absurd(model[key], MOST_IN_INFERENCE, key)
         parts = [decode(model.pop(key), PARTS) for key in ("network", "scheme", "preprocessing")]
+        kinds = (Architecture, LabelScheme | NnUNetLabels, Preprocessing | FixedGrid | NnUNetPreprocessing)
+        for part, kind in zip(parts, kinds, strict=True):
+            if not isinstance(part, kind):
+                raise ValueError(f"found {type(part).__name__} where it cannot be")
         model.pop("format", None)
         return StoredNetwork(folder, *parts, model.pop("precision", "float16"), model.pop("sha256"), model)
-    except (KeyError, ValueError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise BadModel(f"{folder}/model.json does not describe a network of this version: {error}") from None
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from flare_core.cases.regions import BodyBox
 from flare_core.inference.backends import TORCH, Compute, Network
 from flare_core.inference.merged_networks import MergedNetworks
+from flare_core.inference.model_checks import MOST_IN_INFERENCE, check_folder_name, read_description, refuse_absurd
 from flare_core.inference.nnunet_mode import NnUNetPredictor
 from flare_core.inference.nnunet_preprocessing import NnUNetResampling
 from flare_core.inference.postprocessing import KeepComponents, KeepLargest, LongestRun, RemoveSmall, SplitPairs
@@ -172,13 +173,18 @@ def load_submission(folder: Path, compute: Compute = TORCH) -> Submission:
     """
     folder = Path(folder)
     try:
-        content = json.loads((folder / "submission.json").read_text())
-        inference = decode(content["inference"], PARTS)
-        members = [(item["stage"], folder / Path(item["folder"]).name) for item in content["networks"]]
+        content = read_description(folder / "submission.json")
     except FileNotFoundError:
         raise BadModel(
             f"{folder}: no submission.json here; --model takes a submission folder such as weights/nvauto"
         ) from None
+    try:
+        for key in ("inference", "networks"):
+            refuse_absurd(content[key], MOST_IN_INFERENCE, key)
+        inference = decode(content["inference"], PARTS)
+        members = [(item["stage"], folder / check_folder_name(item["folder"], folder)) for item in content["networks"]]
+        if not isinstance(inference, Inference | NnUNetPredictor):
+            raise ValueError(f"found {type(inference).__name__} as inference")
     except (ValueError, KeyError, TypeError) as error:
         raise BadModel(f"{folder}/submission.json cannot be used by this version: {error}") from None
     networks = {stage: [compute.open(path) for name, path in members if name == stage] for stage in inference.stages}
@@ -186,7 +192,12 @@ def load_submission(folder: Path, compute: Compute = TORCH) -> Submission:
     if missing:
         raise BadModel(f"{folder}: submission.json names no network for {', '.join(missing)}; copy the folder again")
     facts = {k: v for k, v in content.items() if k not in ("format", "inference", "networks")}
-    return Submission(inference, networks, facts, compute)
+    submission = Submission(inference, networks, facts, compute)
+    try:
+        submission.known_windows()
+    except Exception as error:  # fields of a foreign description may be anything
+        raise BadModel(f"{folder}/submission.json describes no inference that can run: {error}") from None
+    return submission
 
 
 def submission_hash(folder: Path) -> str:

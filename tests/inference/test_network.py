@@ -72,7 +72,7 @@ def test_weights_that_are_not_finite_are_refused(folder):
 
 def test_missing_or_broken_descriptions_are_named(folder, tmp_path):
     (folder / "model.json").write_text("{")
-    with pytest.raises(BadModel, match="not JSON"):
+    with pytest.raises(BadModel, match="no JSON"):
         load_network(folder)
     (folder / "model.json").unlink()
     with pytest.raises(BadModel, match="model.json is missing"):
