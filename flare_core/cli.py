@@ -201,6 +201,10 @@ def _add_predict(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--volume", type=int, metavar="K", help="which volume of a series to take, from 0")
     spacing_help = "voxel edges where a header has none"
     parser.add_argument("--assume-spacing", type=float, nargs=3, metavar="MM", help=spacing_help)
+    volumes_help = "also write the volume of every target of every case"
+    parser.add_argument("--volumes", type=Path, metavar="CSV", help=volumes_help)
+    colors_help = "also write the targets' names and colors for 3D Slicer and ITK-SNAP"
+    parser.add_argument("--color-tables", type=Path, metavar="FOLDER", help=colors_help)
     parser.set_defaults(run=_predict)
 
 
@@ -215,6 +219,8 @@ def _size(text: str) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
+    from flare_core.cases.color_tables import write_color_tables
+    from flare_core.cases.volumes import write_volumes
     from flare_core.inference.backends import choose_compute
     from flare_core.inference.predict import Reading, find_images, predict_files, refuse_inside
     from flare_core.inference.submission import load_submission, submission_hash
@@ -223,12 +229,20 @@ def _predict(options: argparse.Namespace) -> int:
     refuse_inside(options.out, options.inputs)
     compute = choose_compute(options.backend, options.device, exact=options.precision == "exact")
     submission = load_submission(options.model, compute)
+    if options.volumes:
+        probe(options.volumes)
+    if options.color_tables:
+        write_color_tables(options.color_tables)
     print(f"{submission.compute}, {submission.precision}")
     reading = Reading(options.volume, options.assume_spacing and tuple(options.assume_spacing))
     name = submission_hash(options.model)
     if options.skip_air is not None:
         submission, name = submission.skipping_air(options.skip_air), f"{name}, without air below {options.skip_air:g}"
-    return report_cases(predict_files(images, options.out, submission, name, reading, max_memory=options.max_memory))
+    report = predict_files(images, options.out, submission, name, reading, max_memory=options.max_memory)
+    if options.volumes:
+        labels = {case: prediction.path for case, prediction in report.results.items()}
+        write_volumes(options.volumes, labels, submission.targets)
+    return report_cases(report)
 
 
 def _add_import_nnunet(commands: argparse._SubParsersAction) -> None:

@@ -51,8 +51,8 @@ def probe(path: Path) -> None:
     """
     path = Path(path)
     try:
-        if path.is_dir():
-            raise IsADirectoryError(None, "a folder has this name")
+        if path.is_dir() or path.is_symlink():
+            raise FileExistsError(None, "a folder or a link has this name")
         with finished_file(path.with_name(f".{path.name}.probe")) as temporary:
             temporary.touch()
         path.with_name(f".{path.name}.probe").unlink()

@@ -10,6 +10,8 @@ import pytest
 
 from flare_core import cli
 from flare_core.cases.nifti import read_image, read_labels
+from flare_core.inference.submission import load_submission
+from flare_core.paths import WEIGHTS
 from flare_core.systems import SYSTEMS
 
 
@@ -136,3 +138,31 @@ def test_predict_names_a_bad_case_and_does_the_others(tiny_cohort, tmp_path, cap
     assert cli.main(arguments) == cli.SOME_FAILED
     assert "bad" in capsys.readouterr().err
     assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 1
+
+
+def test_predict_also_writes_volumes_and_color_tables_where_it_is_told(tiny_cohort, tmp_path, capsys):
+    images = sorted((tiny_cohort / "imagesVal").iterdir())
+    volumes, colors, out = tmp_path / "tables" / "volumes.csv", tmp_path / "colors", tmp_path / "out"
+    predict = ["predict", "-o", str(out), "--model", str(WEIGHTS / "dkfz_bs8"), "--volumes", str(volumes)]
+    predict += ["--color-tables", str(colors), "--backend", "torch"]
+    assert cli.main([*predict, str(images[0])]) == cli.DONE
+    assert cli.main([*predict, *map(str, images)]) == cli.DONE  # one is there already, and in the table
+    table = pd.read_csv(volumes)
+    assert list(table) == ["case", "target", "volume_ml", "voxels"]
+    names = [image.name.removesuffix("_0000.nii.gz") for image in images]
+    assert list(table.case) == names and set(table.target) == {"tumor"}  # nothing else is looked for
+    labels = read_labels(out / f"{names[0]}.nii.gz")
+    assert table.voxels[0] == (labels.data == 14).sum()
+    assert sorted(path.name for path in out.iterdir()) == [".flare", *(f"{name}.nii.gz" for name in names)]
+    assert len(list(colors.iterdir())) == 2
+    bad = tmp_path / "bad.nii.gz"
+    bad.write_text("<html>")
+    assert cli.main([*predict, str(bad)]) == cli.SOME_FAILED
+    assert volumes.read_text() == "case,target,volume_ml,voxels\n"
+    assert cli.main([*predict, str(images[0]), "--volumes", str(colors)]) == cli.REFUSED
+    assert "a folder or a link has this name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("system", "count"), [("nvauto", 14), ("dkfz_bs4_8", 1), ("efficient_nnunet", 14)])
+def test_a_submission_knows_which_targets_it_can_show(system, count):
+    assert len(load_submission(WEIGHTS / system).targets) == count

@@ -80,7 +80,7 @@ class LabelScheme:
     groups: tuple[tuple[str, ...], ...]
 
     def __post_init__(self) -> None:
-        names = [name for group in self.groups for name in group]
+        names = self.targets
         unknown = sorted(set(names) - set(TARGET_NAMES))
         if unknown or len(set(names)) != len(names):
             raise ValueError(
@@ -92,6 +92,11 @@ class LabelScheme:
     def channels(self) -> int:
         """Number of output channels, background included."""
         return len(self.groups) + 1
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the targets that it knows, alone or united."""
+        return tuple(name for group in self.groups for name in group)
 
     @cached_property
     def channel_names(self) -> tuple[str, ...]:

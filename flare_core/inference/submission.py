@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flare_core.cases.labels import TARGET_NAMES
 from flare_core.cases.regions import BodyBox
 from flare_core.inference.backends import TORCH, Compute, Network
 from flare_core.inference.merged_networks import MergedNetworks
@@ -68,6 +69,12 @@ class Submission:
     def all_networks(self) -> list[Network]:
         """The networks of all stages."""
         return [network for members in self.networks.values() for network in members]
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the targets that its labels can show, in their order."""
+        shown = {name for network in self.all_networks for name in network.scheme.targets}
+        return tuple(name for name in TARGET_NAMES if name in shown)
 
     @property
     def precision(self) -> str:
