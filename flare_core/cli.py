@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flare_core.cli_judging import add_efficiency, add_evaluate, add_verify
+from flare_core.cli_showing import add_view
 from flare_core.exits import DONE, INTERRUPTED, REFUSED, SOME_FAILED, report_cases
 from flare_core.recipe import PROFILES
 from flare_core.storage import probe
@@ -51,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     add_evaluate(commands)
     add_efficiency(commands)
+    add_view(commands)
     _add_import_nnunet(commands)
     _add_reproduce(commands)
     _add_retrain(commands)

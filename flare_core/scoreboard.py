@@ -21,7 +21,7 @@ from flare_core.cases.labels import BY_NAME, ORGAN_NAMES, TUMOR
 from flare_core.cases.nifti import Volume, read_labels
 from flare_core.evaluation.evaluate import Evaluation, evaluate_folders
 from flare_core.evaluation.flare_rules import FLARE23, Rules
-from flare_core.evaluation.slices import CaseView
+from flare_core.evaluation.slices import CaseView, middle_voxel
 from flare_core.inference.predict import predict_files
 from flare_core.inference.submission import load_submission, submission_hash
 from flare_core.systems import SYSTEMS
@@ -56,11 +56,9 @@ class PredictedCase:
 
     def middle_of(self, target: str) -> tuple[int, ...]:
         """Return the voxel in the middle of a target, as drawn or else as predicted (neither: of the volume)."""
-        for labels in (self.reference.data, self.prediction.data):
-            places = np.argwhere(labels == BY_NAME[target].id)
-            if len(places):
-                return tuple(int(index) for index in places.mean(axis=0))
-        return tuple(size // 2 for size in self.image.data.shape)
+        maps = (self.reference.data, self.prediction.data)
+        found = filter(None, (middle_voxel(labels, BY_NAME[target].id) for labels in maps))
+        return next(found, tuple(size // 2 for size in self.image.data.shape))
 
 
 def shown_entry(entries: Sequence[Entry]) -> Entry:

@@ -57,6 +57,18 @@ def write_image(path: str | Path, image_hu_ras: np.ndarray, geometry: Geometry) 
     _write(Path(path), image_hu_ras, geometry, np.dtype("<i2"))
 
 
+def nifti_bytes(data_ras: np.ndarray, geometry: Geometry, dtype: type[np.generic]) -> bytes:
+    """Return a volume as an uncompressed NIfTI file in memory, as `write_labels` and `write_image` would write it.
+
+    Args:
+        data_ras: (X, Y, Z) in RAS+ order, values that `dtype` holds (fractions are rounded).
+        geometry: as for `write_labels`.
+        dtype: uint8 or int16.
+    """
+    kind = np.dtype(dtype).newbyteorder("<")
+    return b"".join([pack_header(geometry, kind), *_slabs(geometry.from_ras(data_ras), kind)])
+
+
 def _write(path: Path, array_ras: np.ndarray, geometry: Geometry, dtype: np.dtype) -> None:
     """Write one volume, compressed or not as the name says."""
     is_compressed = path.name.endswith(".nii.gz")

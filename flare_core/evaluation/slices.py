@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.patheffects import withStroke
 
+from flare_core.cases.boxes import bounding_box
 from flare_core.cases.labels import TARGETS
 from flare_core.evaluation.style import ADDED, CONFUSED, INK, MISSED
 
@@ -67,6 +68,22 @@ def busiest_slice(labels: np.ndarray | None, plane: str, shape: Sequence[int]) -
     return int(np.argmax(targets + (labels > 0).mean(axis=rest)))
 
 
+def middle_voxel(labels: np.ndarray, target: int) -> tuple[int, int, int] | None:
+    """Return the voxel of a target that is nearest to its middle, counted in voxels; None if it is not labeled.
+
+    Args:
+        labels: target ids of shape (X, Y, Z).
+        target: which one.
+    """
+    mask = labels == target
+    box = bounding_box(mask)
+    if box is None:
+        return None
+    voxels = np.argwhere(mask[box])
+    nearest = voxels[np.square(voxels - voxels.mean(axis=0)).sum(axis=1).argmin()]
+    return tuple(int(index) + part.start for index, part in zip(nearest, box, strict=True))
+
+
 def draw_slice(axes: Axes, case: CaseView, plane: str, index: int, window: str) -> None:
     """Draw one slice in mm with side letters and a 5 cm bar."""
     low, high = WINDOWS_HU[window]
@@ -114,13 +131,21 @@ def draw_targets(axes: Axes, labels: np.ndarray, spacing_mm: Sequence[float], pl
 
 def draw_errors(axes: Axes, case: CaseView, plane: str, index: int) -> None:
     """Fill the voxels of one slice that the prediction missed, added or gave to another target."""
-    reference, prediction = (oriented(labels, plane, index) for labels in (case.labels, case.prediction))
-    kind = np.zeros(reference.shape, np.uint8)
-    kind[(reference > 0) & (prediction == 0)] = 1
-    kind[(reference == 0) & (prediction > 0)] = 2
-    kind[(reference > 0) & (prediction > 0) & (reference != prediction)] = 3
+    kind = error_kinds(*(oriented(labels, plane, index) for labels in (case.labels, case.prediction)))
     colors = np.array([(0, 0, 0, 0), *(to_rgba(color, 0.85) for color in (MISSED, ADDED, CONFUSED))], np.float32)
     axes.imshow(colors[kind], origin="lower", extent=slice_extent(case.image_hu.shape, case.spacing_mm, plane))
+
+
+def error_kinds(reference: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Return what is wrong with every voxel: 0 nothing, 1 missed, 2 added, 3 given to another target (uint8).
+
+    Args:
+        reference, prediction: target ids, of the same shape.
+    """
+    drawn, predicted = reference > 0, prediction > 0
+    kinds = drawn.astype(np.uint8) + 2 * predicted
+    kinds[reference == prediction] = 0
+    return kinds
 
 
 def oriented(volume: np.ndarray, plane: str, index: int) -> np.ndarray:
