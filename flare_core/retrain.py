@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from flare_core import readme
+from flare_core import model_cards, readme
 from flare_core.batch import map_cases
 from flare_core.cases.dataset import Dataset
 from flare_core.cases.labels import TARGETS
@@ -81,6 +81,7 @@ def retrain(
             ship(run.submission, submission_of(run.system.key, profile))
     if profile in ("mini", "study"):
         readme.update()
+        model_cards.update()
 
 
 def record(run: Run) -> None:

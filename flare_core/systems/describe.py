@@ -8,12 +8,17 @@ from flare_core.recipe import System, encode
 
 
 def count_parameters(system: System, stage_name: str) -> int:
-    """Return the number of weights of a stage's network (built and dropped; nothing is trained)."""
+    """Return the number of weights of a stage's network."""
+    stage = system.stage(stage_name)
+    return count_weights(stage.network, stage.scheme.channels)
+
+
+def count_weights(network: Any, channels: int) -> int:
+    """Return the number of weights of a network with so many outputs (built and dropped; nothing is trained)."""
     import torch
 
-    stage = system.stage(stage_name)
     with torch.device("meta"):
-        module = stage.network.build(stage.scheme.channels)
+        module = network.build(channels)
     return sum(parameter.numel() for parameter in module.parameters())
 
 
