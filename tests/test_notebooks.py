@@ -5,6 +5,7 @@ import re
 
 import nbformat
 import pytest
+from guarded import no_network
 from notebook_cells import run_cells
 
 from flare_core import paths
@@ -16,6 +17,10 @@ from flare_core.workspace import FIRST_SYSTEM, Workspace
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 MOST_CELLS, MOST_LINES = 12, 14
+LAST_CELL = """import sys
+assert 'itkwidgets' not in sys.modules
+assert sys.modules['sitecustomize'].refuse, 'connections are refused in this kernel'
+"""
 PARAMETERS = {"system": str, "profile": str, "seed": int, "data": str, "viewer": str, "case": str}
 
 
@@ -93,15 +98,18 @@ def test_notebook_is_committed_without_results(path):
 
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory):
-    """Every notebook run in the smoke profile, each with one more cell that looks for what a batch must not import."""
+    """Every notebook run in the smoke profile, without the network, with a cell more that looks at its imports."""
     folder = tmp_path_factory.mktemp("smoke")
     (folder / "notebooks").mkdir()
     for path in NOTEBOOKS:
         content = nbformat.read(path, as_version=4)
-        content.cells.append(nbformat.v4.new_code_cell("import sys\nassert 'itkwidgets' not in sys.modules"))
+        content.cells.append(nbformat.v4.new_code_cell(LAST_CELL))
         nbformat.write(content, folder / "notebooks" / path.name)
     batch = Batch(profile="smoke", notebooks=folder / "notebooks", reports=folder / "reports", cell_timeout_s=300)
-    return folder / "reports", {outcome.name: outcome for outcome in reproduce(batch)}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in no_network(folder / "refused.txt").items():
+            patch.setenv(name, value)
+        return folder / "reports", {outcome.name: outcome for outcome in reproduce(batch)}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
@@ -117,6 +125,11 @@ def test_notebook_runs_in_smoke_to_small_passive_results(path, smoke_run):
     assert kinds <= {"image/png", "text/html", "text/plain"}
     if path.stem != "03_networks":  # the one notebook that shows tables only
         assert "image/png" in kinds
+
+
+def test_no_notebook_asks_for_the_network(smoke_run):
+    reports, _ = smoke_run
+    assert (reports.parent / "refused.txt").read_text() == ""
 
 
 def test_smoke_report_links_every_notebook_and_loads_nothing(smoke_run):

@@ -21,7 +21,12 @@ class BadInput(ValueError):
     def __init__(self, path: str | Path, problem: str) -> None:
         self.path = Path(path)
         self.problem = " ".join(problem.split())
-        super().__init__(f"{path}: {self.problem}")
+        super().__init__(f"{printable(path)}: {self.problem}")
 
     def __reduce__(self) -> tuple[type[BadInput], tuple[Path, str]]:
         return type(self), (self.path, self.problem)  # keeps both parts when a worker process sends it back
+
+
+def printable(path: str | Path) -> str:
+    """Return a path for a message: as it is, or quoted where it would break the line."""
+    return str(path) if str(path).isprintable() else repr(str(path))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flare_core.cases.bad_input import BadInput
+from flare_core.cases.bad_input import BadInput, printable
 from flare_core.cases.dataset import Entry
 from flare_core.cases.label_counts import voxel_counts
 from flare_core.cases.labels import ORGAN_NAMES, TARGET_NAMES, TARGETS
@@ -72,7 +72,7 @@ class Finding:
     advice: str
 
     def __str__(self) -> str:
-        return f"{self.severity}: {self.file}: {self.found}; {self.advice}"
+        return f"{self.severity}: {printable(self.file)}: {self.found}; {self.advice}"
 
 
 @dataclass(frozen=True)

@@ -193,7 +193,7 @@ def check_case_id(name: str, path: str | Path) -> None:
     if not valid:
         shown = name if len(name) <= 60 else name[:57] + "..."
         raise BadInput(
-            Path(repr(str(path)) if "\0" in str(path) else path),
+            path,
             f"expected a case name of 1 to 128 letters, digits, '.', '_' or '-' (beginning with neither '.' nor '-'), "
             f"found {shown!r}; rename the file",
         )

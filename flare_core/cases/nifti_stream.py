@@ -148,7 +148,7 @@ def open_voxels(path: Path) -> Iterator[VoxelStream]:
     except ValueError as error:
         if isinstance(error, BadInput):
             raise
-        raise BadInput(Path(repr(str(path))), f"expected a path, got: {error}; check the name") from None
+        raise BadInput(path, f"expected a path, got: {error}; check the name") from None
     with file:
         size = status.st_size
         start = file.peek(2)[:2]

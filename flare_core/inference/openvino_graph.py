@@ -17,15 +17,17 @@ import sys
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import openvino as ov
-
+from flare_core.inference.openvino_start import openvino
 from flare_core.inference.stored_network import StoredNetwork, read_network
 from flare_core.machine import processor_name
 from flare_core.paths import user_cache
 from flare_core.recipe import encode
 from flare_core.storage import write_file
+
+if TYPE_CHECKING:
+    import openvino as ov
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,7 @@ def compiled_network(
         probabilities: whether it ends in a softmax.
         settings: OpenVINO's.
     """
-    core, what = ov.Core(), {"probabilities": probabilities, "processor": processor_name(), **settings}
+    core, what = openvino().Core(), {"probabilities": probabilities, "processor": processor_name(), **settings}
     blob = _folder(stored, window) / f"{_key(what)[:16]}.blob"
     content = _intact_content(blob)
     if content is not None:
@@ -119,7 +121,7 @@ def _folder(stored: StoredNetwork, window: tuple[int, ...]) -> Path:
         "weights": stored.sha256,
         "network": encode(stored.architecture),
         "window": tuple(window),
-        "openvino": ov.__version__,
+        "openvino": openvino().__version__,
     }
     return user_cache() / "openvino" / _key(what)[:32]
 
@@ -132,6 +134,8 @@ def _key(what: dict[str, Any]) -> str:
 def build_graph(stored: StoredNetwork, window: tuple[int, ...]) -> ov.Model:
     """Return the graph of a network from (1, 1, *window) to (1, C, *window)."""
     import torch
+
+    ov = openvino()
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
@@ -149,10 +153,9 @@ def build_graph(stored: StoredNetwork, window: tuple[int, ...]) -> ov.Model:
 
 def with_softmax(graph: ov.Model) -> ov.Model:
     """Return a graph that ends in a softmax over the channels."""
-    from openvino import opset13
-
+    ov = openvino()
     scores = graph.output(0).get_node().input_value(0)
-    return ov.Model([opset13.softmax(scores, axis=1)], graph.get_parameters(), "probabilities")
+    return ov.Model([ov.opset13.softmax(scores, axis=1)], graph.get_parameters(), "probabilities")
 
 
 def _keep(graph: ov.Model, folder: Path) -> Path:
@@ -160,7 +163,7 @@ def _keep(graph: ov.Model, folder: Path) -> Path:
     fresh = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
     fresh.mkdir(parents=True, exist_ok=True)
     try:
-        ov.save_model(graph, fresh / "graph.xml", compress_to_fp16=False)
+        openvino().save_model(graph, fresh / "graph.xml", compress_to_fp16=False)
         sums = {name: _sha256(fresh / name) for name in ("graph.xml", "graph.bin")}
         (fresh / "sha256.json").write_text(json.dumps(sums))
         if folder.exists() and not _is_intact(folder):

@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import openvino as ov
 
 from flare_core.inference.openvino_graph import compiled_network
+from flare_core.inference.openvino_start import openvino
 from flare_core.inference.stored_network import Architecture, StoredNetwork, Stride
 from flare_core.machine import usable_cores
 
 if TYPE_CHECKING:
+    import openvino as ov
+
     from flare_core.inference.network import TrainedNetwork
 
 log = logging.getLogger(__name__)
@@ -86,7 +88,7 @@ class OpenVINONetwork:
     def __call__(self, windows: np.ndarray, probabilities: bool = False) -> np.ndarray:
         """Return the logits of a batch of windows, or their softmax over the channels."""
         queue = self._queue(windows.shape[2:], probabilities, len(windows))
-        if not isinstance(queue, ov.AsyncInferQueue):
+        if not isinstance(queue, openvino().AsyncInferQueue):
             return queue(windows, probabilities)
         scores = np.empty((len(windows), self.scheme.channels, *windows.shape[2:]), np.float32)
 
@@ -117,7 +119,7 @@ class OpenVINONetwork:
             "NUM_STREAMS": streams,
         }
         try:
-            return ov.AsyncInferQueue(compiled_network(self.stored, window, probabilities, settings), streams)
+            return openvino().AsyncInferQueue(compiled_network(self.stored, window, probabilities, settings), streams)
         except (RuntimeError, NotImplementedError) as error:
             reason = str(error).strip().splitlines()[0]
             if not self._falls_back:
@@ -132,4 +134,4 @@ class OpenVINONetwork:
 
 def _core() -> ov.Core:
     """Return OpenVINO's entry; making one is cheap, its plugin is loaded once a process."""
-    return ov.Core()
+    return openvino().Core()

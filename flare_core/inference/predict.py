@@ -19,7 +19,7 @@ import numpy as np
 
 from flare_core.batch import BatchReport, pipe_cases
 from flare_core.cases.bad_input import BadInput
-from flare_core.cases.nifti import Volume, case_id, read_image, read_place, write_labels
+from flare_core.cases.nifti import Volume, case_id, check_case_id, read_image, read_place, write_labels
 from flare_core.inference.planner import Plan, Planner
 from flare_core.inference.submission import Submission
 from flare_core.storage import file_hash, write_file
@@ -200,6 +200,7 @@ class CaseSteps:
         if not path.is_file():
             raise BadInput(path, "no such image file")
         case_id(path)  # a name that cannot become an output's is this case's failure
+        check_case_id(name, path)
         submission, reading = self.planner.submission, self.reading
         made_from = {"image": file_hash(path), "model": self.model_hash, "precision": submission.precision}
         made_from["computed_by"] = str(submission.compute)
