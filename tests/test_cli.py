@@ -166,3 +166,24 @@ def test_predict_also_writes_volumes_and_color_tables_where_it_is_told(tiny_coho
 @pytest.mark.parametrize(("system", "count"), [("nvauto", 14), ("dkfz_bs4_8", 1), ("efficient_nnunet", 14)])
 def test_a_submission_knows_which_targets_it_can_show(system, count):
     assert len(load_submission(WEIGHTS / system).targets) == count
+
+
+@pytest.mark.parametrize("place", ["file", "under a file"])
+def test_c2_49_an_output_that_cannot_be_written_is_refused_before_any_case_is_read(
+    place, tiny_cohort, tmp_path, capsys, monkeypatch
+):
+    """Modes are no help: a superuser writes anywhere. A file in place of the folder stops everybody."""
+    (tmp_path / "file").write_text("mine")
+    out = tmp_path / "file" / ("" if place == "file" else "deeper")
+    monkeypatch.setattr("flare_core.cases.nifti._read", lambda *_: pytest.fail("a case was read"))
+    labels = str(tiny_cohort / "labelsVal")
+    for arguments in (
+        ["analyze", str(tiny_cohort), "-o", str(out)],
+        ["verify", str(tiny_cohort), "-o", str(out / "findings.csv")],
+        ["evaluate", labels, labels, "-o", str(out / "scores.csv")],
+        ["pseudo-label", "weights/nvauto", "--data", str(tiny_cohort), "-o", str(out)],
+    ):
+        assert cli.main(arguments) == cli.REFUSED
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert "cannot be written" in line and "choose another place" in line
+    assert (tmp_path / "file").read_text() == "mine"

@@ -34,7 +34,7 @@ from flare_core.inference.sliding_ensemble import SlidingEnsemble
 from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.inference.submission import Submission, save_submission
 from flare_core.models.segresnet import SegResNet
-from flare_core.training.checkpoint import load_checkpoint
+from flare_core.training.checkpoint import load_checkpoint, save_checkpoint
 from flare_core.viewer import nifti_bytes
 
 PROGRAMS = sorted([*(paths.ROOT / "flare_core").rglob("*.py"), *(paths.ROOT / "benchmarks").rglob("*.py")])
@@ -91,6 +91,14 @@ def test_m01_a_checkpoint_that_wants_to_call_something_is_refused_and_calls_noth
     with pytest.raises(ValueError, match="no readable checkpoint .*checkpoint.pt: UnpicklingError.*delete them"):
         load_checkpoint(tmp_path / "checkpoint.pt")
     assert not (tmp_path / "called").exists()
+
+
+@pytest.mark.parametrize("value", [np.float64(0.5), np.int64(3), np.zeros(2)], ids=["float", "int", "array"])
+def test_m02_a_checkpoint_with_numpy_values_is_refused_when_it_is_written_and_not_when_it_is_needed(tmp_path, value):
+    save_checkpoint(tmp_path / "checkpoint.pt", {"epoch": 1})
+    with pytest.raises(TypeError, match=r"checkpoint.pt\['history'\]\S*: .*plain numbers"):
+        save_checkpoint(tmp_path / "checkpoint.pt", {"epoch": 2, "history": [{"score": value}]})
+    assert load_checkpoint(tmp_path / "checkpoint.pt") == {"epoch": 1}
 
 
 class Threshold:

@@ -7,6 +7,7 @@ and is only ever read by the training that wrote it. (A trained network for othe
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,12 @@ from flare_core.storage import finished_file
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write a training's state; the one before stays beside it as `<name>.previous`."""
+    """Write a training's state; the one before stays beside it as `<name>.previous`.
+
+    Raises:
+        TypeError: for a NumPy value, which could not be read again without running what the file says.
+    """
+    _expect_no_numpy(state, path.name)
     with finished_file(path) as temporary:
         torch.save(state, temporary)
         if path.exists():
@@ -45,3 +51,18 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     if reasons:
         raise ValueError(f"no readable checkpoint in {path.parent} ({', '.join(reasons)}); delete them to start anew")
     return None
+
+
+def _expect_no_numpy(value: Any, place: str) -> None:
+    """Refuse NumPy arrays and numbers (which pass for Python's) anywhere in a state."""
+    if type(value).__module__.split(".")[0] == "numpy":
+        raise TypeError(
+            f"{place}: a checkpoint takes tensors and plain numbers, got {type(value).__name__}; convert it"
+        )
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _expect_no_numpy(key, place)
+            _expect_no_numpy(inner, f"{place}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _expect_no_numpy(inner, place)

@@ -1,6 +1,8 @@
 """Prediction over files: every case ends as a complete file or with its reason."""
 
+import itertools
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -182,3 +184,46 @@ def test_what_is_warned_of_while_a_case_is_computed_is_in_its_record(tmp_path):
     predict_files(find_images([tmp_path / "air_0000.nii.gz"]), tmp_path / "out", submission, "m")
     warnings = json.loads((tmp_path / "out" / ".flare" / "air.json").read_text())["warnings"]
     assert sum("nothing to segment" in warning for warning in warnings) >= 2, "reading's and inference's"
+
+
+def test_c2_20_c2_21_labels_lie_in_the_body_as_their_image_does_whatever_its_axes(submission, tmp_path):
+    """48 orders and directions of the axes, each straight and turned by 20 degrees (a gantry tilt)."""
+    import nibabel
+    from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
+
+    ras = np.random.default_rng(0).normal(0, 100, (4, 5, 6)).astype(np.int16)
+    angle = np.deg2rad(20)
+    tilt = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+    for kind, turn in (("straight", np.eye(3)), ("tilted", tilt)):
+        affine = np.eye(4)
+        affine[:3, :3] = turn @ np.diag((0.8, 0.9, 5))
+        for order in itertools.permutations(("RL", "AP", "SI")):
+            for axes in itertools.product(*order):
+                transform = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(axes))
+                stored = nibabel.apply_orientation(ras, transform)
+                image = nibabel.Nifti1Image(stored, affine @ inv_ornt_aff(transform, ras.shape))
+                nibabel.save(image, tmp_path / f"{kind}_{''.join(axes)}.nii.gz")
+    report = predict_files(find_images([tmp_path]), tmp_path / "out", submission, "m")
+    assert len(report.results) == 96 and not report.failures
+    for path in sorted(tmp_path.glob("*.nii.gz")):
+        image, labels = nibabel.load(path), nibabel.load(tmp_path / "out" / path.name)
+        np.testing.assert_array_equal(labels.affine, image.affine)
+        np.testing.assert_array_equal(np.asanyarray(labels.dataobj), np.asanyarray(image.dataobj) > 0)
+
+
+def test_c2_53_what_counts_for_a_rerun_is_the_content_whatever_the_clock_says(images, submission, tmp_path):
+    def predict():
+        return predict_files(find_images([images / "a_0000.nii.gz"]), tmp_path / "out", submission, "m").results["a"]
+
+    predict()
+    image, labels = images / "a_0000.nii.gz", tmp_path / "out" / "a.nii.gz"
+    for moment in (0, 2**33):  # 1970 and 2242
+        os.utime(image, (moment, moment))
+        os.utime(labels, (2**33 - moment, 2**33 - moment))
+        assert predict().reused
+    before = image.stat()
+    other = np.full((6, 7, 8), 50.0)
+    write_image(image, other, Geometry.from_spacing((6, 7, 8), (1, 2, 3)))
+    os.utime(image, (before.st_atime, before.st_mtime))
+    os.utime(labels, (2**33, 2**33))
+    assert not predict().reused and read_labels(labels).data.all()
