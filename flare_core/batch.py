@@ -1,19 +1,76 @@
-"""Map a function over cases so that one bad case never costs the others.
+"""Map a function over cases so that no case is lost: not by a bad file, a flaky disk, a killed worker or a rerun.
 
-Serves every command over cases. Each case ends as done or as failed with its reason; found = done + failed.
+Serves every command over cases. Each case ends as done, failed with its reason, or skipped because an earlier run
+completed it: found = done + failed + skipped. A case that fails is tried once more after all others, unless its file is
+to blame. Cases are worked on one after the other, by threads, or by dask workers (`batch_dask`), from the same code.
 """
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
+from flare_core.attempt import FAILED, SKIPPED, Cases, Failed, Outcome, Reused, in_threads, piped
+from flare_core.ledger import Ledger, open_ledger
+from flare_core.storage import STATE, write_file
+
+__all__ = ["SERIAL", "BatchReport", "BatchStopped", "Engine", "Failed", "Reused", "map_cases", "pipe_cases"]
+
 log = logging.getLogger(__name__)
+
+NOT_STARTED = "not started"
+"""Why a case failed that a stopped batch did not reach."""
+
+Work = Callable[[Cases, bool], Iterator[tuple[str, Outcome]]]
+"""Does cases and yields what became of each; told True, it does them so that one cannot harm another."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Who works on the cases.
+
+    Attributes:
+        name: `serial` (this thread), `threads` (pays where a case spends its time in unpacking, reading, NumPy or other
+            processes), or `dask`.
+        workers: cases in work at once, and so in memory. dask: local processes of one thread each.
+        scheduler: dask only: address of a running scheduler, whose workers are used instead of local ones.
+        memory_limit: dask only: bytes of a local worker, which is ended beyond them; None: its share of the machine.
+    """
+
+    name: str = "serial"
+    workers: int = 1
+    scheduler: str = ""
+    memory_limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in ("serial", "threads", "dask"):
+            raise ValueError(f"no engine {self.name!r}; choose from serial, threads, dask")
+        if self.workers < 1 or (self.name == "serial" and self.workers > 1):
+            most = "one" if self.name == "serial" else "at least one"
+            raise ValueError(f"engine {self.name}: expected {most} worker, got {self.workers}")
+
+    def started(self, function: Callable[[Any], Any], title: str) -> AbstractContextManager[Work]:
+        """Start the workers for a function, and stop them at the end of the block."""
+        if self.name == "dask":
+            from flare_core.batch_dask import dask_work
+
+            return dask_work(self, function, title)
+        return nullcontext(lambda cases, careful: in_threads(function, cases, 1 if careful else self.workers))
+
+
+SERIAL = Engine()
+
+
+class BatchStopped(OSError):
+    """A batch that ended before its end, because nothing more could be written; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -23,39 +80,69 @@ class BatchReport:
     Attributes:
         results: case id to what the function returned.
         failures: case id to one line that says why it failed.
+        skipped: ids of the cases that an earlier run had completed.
+        stopped: why the batch was stopped before its end; empty if it was not. Cases that were not reached have failed.
     """
 
     results: dict[str, Any] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    skipped: frozenset[str] = frozenset()
+    stopped: str = ""
 
     @property
     def found(self) -> int:
         """Number of cases given."""
-        return len(self.results) + len(self.failures)
+        return len(self.results.keys() | self.failures.keys())
+
+    @property
+    def done(self) -> int:
+        """Number of cases that this run completed."""
+        return self.found - len(self.failures) - len(self.skipped)
+
+    def whole(self) -> BatchReport:
+        """Return the report of a batch that reached its end, for those who make a table of all cases.
+
+        Raises:
+            BatchStopped: if it did not.
+        """
+        if self.stopped:
+            raise BatchStopped(self.stopped)
+        return self
 
     def __str__(self) -> str:
-        return f"{self.found} cases: {len(self.results)} done, {len(self.failures)} failed"
+        skipped = f", {len(self.skipped)} skipped (complete already)" if self.skipped else ""
+        return f"{self.found} cases: {self.done} done, {len(self.failures)} failed{skipped}"
 
 
 def map_cases(
-    function: Callable[[Any], Any], cases: Iterable[tuple[str, Any]], *, title: str = "cases", jobs: int = 1
+    function: Callable[[Any], Any],
+    cases: Iterable[tuple[str, Any]],
+    *,
+    title: str = "cases",
+    engine: Engine = SERIAL,
+    folder: Path | None = None,
+    retry: bool = True,
 ) -> BatchReport:
     """Call `function` on each case; a failing case is logged with its reason and the others go on.
 
     Args:
-        function: takes one item, returns anything. With several jobs it is called by several threads at once, which
-            pays where it spends its time in unpacking, reading, NumPy or other processes.
+        function: takes one item, returns anything, `Reused` for what is there already, `Failed` for what failed. With
+            threads it is called by several of them at once; with dask it and the items travel to other processes:
+            paths, not arrays.
         cases: pairs (case id, item); ids must be unique. None at all gives an empty report.
         title: words on the progress bar, which shows on a terminal only.
-        jobs: how many cases are in work at once, and so in memory; 1 is one after the other in this thread.
+        engine: who works on the cases.
+        folder: output folder, held by the caller (`only_run`), whose `.flare` gets ledger and summary; None: no output.
+        retry: try a case that failed, and not because of its file, once more when the others are done.
     Returns:
-        A report in which every case appears exactly once, in the order given, whatever the number of jobs.
+        A report in which every case appears exactly once, in the order given, whatever the engine.
     Raises:
-        ValueError: if two cases carry the same id, or for fewer than one job (before anything runs).
+        ValueError: if two cases carry the same id (before anything runs).
     """
-    if jobs < 1:
-        raise ValueError(f"{title}: expected at least one job, got {jobs}")
-    return _recorded(cases, lambda items: _outcomes(function, items, jobs), title)
+    cases = _checked(cases, title)
+    if not cases:
+        return _Record(cases, title, folder).of(nullcontext(lambda *_: iter(())), retry)
+    return _Record(cases, title, folder).of(engine.started(function, title), retry)
 
 
 def pipe_cases(
@@ -66,6 +153,7 @@ def pipe_cases(
     *,
     title: str = "cases",
     overlap: bool = True,
+    folder: Path | None = None,
 ) -> BatchReport:
     """Read, compute and write each case; while one is computed, the next is read and the last one written.
 
@@ -75,89 +163,106 @@ def pipe_cases(
         cases: as for `map_cases`.
         title: words on the progress bar.
         overlap: without it one case is finished before the next is begun, so that one alone is in memory.
+        folder: as for `map_cases`.
     Returns:
         As `map_cases`, with what `write` returned.
     """
 
-    def outcomes(items: Sequence[Any]) -> Iterator[tuple[Any, Exception | None]]:
-        if overlap and len(items) > 1:
-            return _piped(read, compute, write, items)
-        return _outcomes(lambda item: write(compute(read(item))), items, 1)
+    def work(cases: Cases, careful: bool) -> Iterator[tuple[str, Outcome]]:
+        if overlap and len(cases) > 1 and not careful:
+            return piped(read, compute, write, cases)
+        return in_threads(lambda item: write(compute(read(item))), cases, 1)
 
-    return _recorded(cases, outcomes, title)
+    return _Record(_checked(cases, title), title, folder).of(nullcontext(work), retry=True)
 
 
-def _recorded(
-    cases: Iterable[tuple[str, Any]],
-    outcomes_of: Callable[[Sequence[Any]], Iterator[tuple[Any, Exception | None]]],
-    title: str,
-) -> BatchReport:
-    """Return the report of what becomes of the cases, in their order."""
+@dataclass
+class _Record:
+    """Settles every case of a batch, in memory and, where there is an output folder, on the disk.
+
+    Attributes:
+        cases, title, folder: see `map_cases`.
+        settled: case id to its last outcome.
+        stopped: see `BatchReport`.
+    """
+
+    cases: Cases
+    title: str
+    folder: Path | None
+    settled: dict[str, Outcome] = field(default_factory=dict)
+    stopped: str = ""
+
+    def of(self, started: AbstractContextManager[Work], retry: bool) -> BatchReport:
+        """Let the workers do all cases, and those that may pass a second time once more; return the report."""
+        if self.folder is not None:
+            summary_file(self.folder).unlink(missing_ok=True)  # an interrupted run must not show the one before
+        bar = tqdm(desc=self.title, total=len(self.cases), disable=None)
+        with open_ledger(self.folder, self.title) as ledger, bar, started as work:
+            again: dict[str, Outcome] = {}
+            for case, outcome in work(self.cases, False):
+                if retry and outcome.may_pass:
+                    log.info("%s: %s is tried again later: %s", self.title, case, outcome.error)
+                    again[case] = outcome
+                elif self._settle(case, outcome, ledger, bar):
+                    break
+            if again and not self.stopped:
+                for case, outcome in work([pair for pair in self.cases if pair[0] in again], True):
+                    if self._settle(case, outcome, ledger, bar):
+                        break
+            for case, _ in self.cases:
+                if case not in self.settled:  # only where the batch was stopped
+                    self._settle(case, again.get(case, Outcome(FAILED, error=NOT_STARTED)), ledger)
+        return self._report()
+
+    def _settle(self, case: str, outcome: Outcome, ledger: Ledger | None, bar: tqdm | None = None) -> bool:
+        """Note what became of a case; return whether the batch must stop here."""
+        self.settled[case] = outcome
+        was_stopped = self.stopped
+        if outcome.stops:
+            self.stopped = self.stopped or f"{outcome.error}; mend that, then run the same again"
+        if outcome.error and not was_stopped:
+            log.error("%s: %s failed: %s", self.title, case, outcome.error)
+            log.debug("%s", outcome.traceback)
+        try:
+            if ledger is not None:
+                ledger.append(case, outcome)
+        except OSError as error:
+            self.stopped = self.stopped or f"the ledger cannot be written: {error}; mend that, then run the same again"
+        if bar is not None:
+            bar.update()
+        return bool(self.stopped)
+
+    def _report(self) -> BatchReport:
+        """Return the report, and write its numbers into the summary."""
+        settled = {case: self.settled[case] for case, _ in self.cases}
+        report = BatchReport(
+            {case: o.result for case, o in settled.items() if o.status != FAILED or o.result is not None},
+            {case: o.error for case, o in settled.items() if o.status == FAILED},
+            frozenset(case for case, o in settled.items() if o.status == SKIPPED),
+            self.stopped,
+        )
+        if self.stopped:
+            log.error("%s: stopped: %s", self.title, self.stopped)
+        if self.folder is not None:
+            numbers = {"title": self.title, "found": report.found, "done": report.done, "failed": len(report.failures)}
+            numbers |= {"skipped": len(report.skipped), "stopped": report.stopped, "failures": report.failures}
+            try:
+                write_file(summary_file(self.folder), json.dumps(numbers, indent=2) + "\n")
+            except OSError:
+                if not self.stopped:  # where the disk is full everybody knows by now
+                    raise
+        return report
+
+
+def summary_file(folder: Path) -> Path:
+    """Return where the summary of the last run into an output folder lies."""
+    return Path(folder) / STATE / "summary.json"
+
+
+def _checked(cases: Iterable[tuple[str, Any]], title: str) -> Cases:
+    """Return the cases as a list, or refuse them."""
     cases = list(cases)
-    ids = [case for case, _ in cases]
-    twice = sorted({case for case in ids if ids.count(case) > 1})
+    twice = sorted(case for case, times in Counter(case for case, _ in cases).items() if times > 1)
     if twice:
         raise ValueError(f"{title}: every case id must be unique, got {', '.join(twice)} more than once")
-    report = BatchReport()
-    outcomes = outcomes_of([item for _, item in cases])
-    for case, (result, error) in zip(ids, tqdm(outcomes, desc=title, total=len(ids), disable=None), strict=True):
-        if error is None:
-            report.results[case] = result
-        else:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            report.failures[case] = reason
-            log.error("%s: %s failed: %s", title, case, reason)
-            log.debug("%s", case, exc_info=error)
-    return report
-
-
-def _outcomes(
-    function: Callable[[Any], Any], items: Sequence[Any], jobs: int
-) -> Iterator[tuple[Any, Exception | None]]:
-    """Yield what the function returned or raised for each item, in order; an interruption starts no further item."""
-
-    def attempt(item: Any) -> tuple[Any, Exception | None]:
-        try:
-            return function(item), None
-        except Exception as error:  # whatever a case does, the others go on
-            return None, error
-
-    if jobs == 1 or len(items) < 2:
-        yield from map(attempt, items)
-        return
-    pool = ThreadPoolExecutor(min(jobs, len(items)), thread_name_prefix="case")
-    try:
-        yield from pool.map(attempt, items)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _piped(
-    read: Callable[[Any], Any], compute: Callable[[Any], Any], write: Callable[[Any], Any], items: Sequence[Any]
-) -> Iterator[tuple[Any, Exception | None]]:
-    """Yield what was written, or raised, for each item, in order; reading and writing have a thread each."""
-    reader, writer = (ThreadPoolExecutor(1, thread_name_prefix=name) for name in ("read", "write"))
-    try:
-        reading, writing = reader.submit(read, items[0]), None
-        for item in [*items[1:], None]:
-            current, reading = reading, reader.submit(read, item) if item is not None else None
-            done: Future = Future()
-            try:
-                done = writer.submit(write, compute(current.result()))
-            except Exception as error:  # whatever a case does, the others go on
-                done.set_exception(error)
-            if writing is not None:
-                yield _settled(writing)
-            writing = done
-        yield _settled(writing)
-    finally:
-        reader.shutdown(cancel_futures=True)
-        writer.shutdown()
-
-
-def _settled(future: Future) -> tuple[Any, Exception | None]:
-    """Return what a future holds, once it is there."""
-    try:
-        return future.result(), None
-    except Exception as error:  # that case's failure
-        return None, error
+    return cases

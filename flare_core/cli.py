@@ -12,11 +12,15 @@ import logging
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from flare_core.batch import SERIAL, BatchStopped, Engine
+from flare_core.cli_batch import add_engine, engine_of
 from flare_core.cli_judging import add_efficiency, add_evaluate, add_verify
+from flare_core.cli_predicting import add_predict, add_pseudo_label
 from flare_core.cli_showing import add_view
-from flare_core.exits import DONE, INTERRUPTED, REFUSED, SOME_FAILED, report_cases
+from flare_core.exits import DONE, INTERRUPTED, REFUSED, SOME_FAILED
 from flare_core.recipe import PROFILES
 from flare_core.storage import probe
 
@@ -31,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+    except BatchStopped as error:
+        print(f"flare {options.command}: stopped: {error}", file=sys.stderr)
+        return SOME_FAILED
     except (ValueError, OSError) as error:  # every refusal of ours is one of these
         if options.verbose:
             traceback.print_exc()
@@ -48,8 +55,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_analyze(commands)
     _add_systems(commands)
     _add_train(commands)
-    _add_pseudo_label(commands)
-    _add_predict(commands)
+    add_pseudo_label(commands)
+    add_predict(commands)
     add_evaluate(commands)
     add_efficiency(commands)
     add_view(commands)
@@ -85,7 +92,7 @@ def _add_analyze(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("dataset", type=Path, metavar="DATASET")
     parser.add_argument("--map", type=Path, help="JSON file: foreign label value to target name")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--jobs", type=int, default=1, help="label files read at the same time (default 1)")
+    add_engine(parser, jobs="label files read at the same time")
     parser.set_defaults(run=_analyze)
 
 
@@ -96,8 +103,7 @@ def _analyze(options: argparse.Namespace) -> int:
     label_map = read_label_map(options.map) if options.map else None
     dataset = Dataset.load(options.dataset, label_map)
     probe(options.out / "presence.csv")
-    analysis = analyze(dataset, jobs=options.jobs)
-    analysis.save(options.out)
+    analysis = analyze(dataset, options.out, engine=engine_of(options))
     print(analysis.subsets.to_string(index=False))
     return SOME_FAILED if analysis.failures else DONE
 
@@ -143,6 +149,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="folds trained at the same time (default 1)")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--workers", type=int, metavar="N", help="dask workers that prepare the cases (default none)")
     parser.add_argument("--resume", action="store_true", help="go on in a run folder that exists")
     parser.set_defaults(run=_train)
 
@@ -155,96 +162,19 @@ def _train(options: argparse.Namespace) -> int:
     from flare_core.training.run import Run
     from flare_core.training.schedule import train_system
 
+    engine = Engine("dask", options.workers) if options.workers else SERIAL
     system = _system(options.system).at(options.profile)
     if options.ablation:
         system = system.ablated(options.ablation)
-    dataset = with_inferred_annotation(Dataset.load(options.data))
+    dataset = with_inferred_annotation(Dataset.load(options.data), engine=engine)
     with joined_processes(options.device) as device:
         is_used = options.out.exists() and any(options.out.iterdir())
         if is_used and not options.resume and Workers.join().rank == 0:  # only the first process finds it as it was
             raise ValueError(f"{options.out} is not empty; add --resume to go on there, or choose another folder")
         run = Run(system, options.profile, dataset, options.out, options.seed, device, options.ablation or "")
+        run = replace(run, engine=engine)
         print(train_system(run, options.stage, options.fold, jobs=options.jobs))
     return DONE
-
-
-def _add_pseudo_label(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("pseudo-label", help="fill unannotated targets from a trained teacher")
-    parser.add_argument("run_folder", type=Path, metavar="RUN", help="run or submission folder with a teacher")
-    parser.add_argument("--data", type=Path, required=True, metavar="DATASET")
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
-    parser.set_defaults(run=_pseudo_label)
-
-
-def _pseudo_label(options: argparse.Namespace) -> int:
-    from flare_core.cases.dataset import Dataset
-    from flare_core.cases.label_analysis import with_inferred_annotation
-    from flare_core.training.pseudo_labels import fill_dataset
-
-    dataset = Dataset.load(options.data)
-    probe(options.out / "provenance.csv")
-    dataset = with_inferred_annotation(dataset)
-    return report_cases(fill_dataset(options.run_folder, dataset, options.out))
-
-
-def _add_predict(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("predict", help="one label file a case, in the geometry of its image")
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="image files, or folders of images")
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--model", type=Path, required=True, metavar="SUBMISSION")
-    parser.add_argument("--backend", default="auto", help="auto, torch or openvino")
-    parser.add_argument("--precision", choices=("auto", "exact"), default="auto", help="exact: float32 everywhere")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument(
-        "--max-memory", type=_size, metavar="SIZE", help="of the whole process, such as 4GB; refused if too little"
-    )
-    air_help = "leave out windows without a voxel above HU (default -500)"
-    parser.add_argument("--skip-air", type=float, nargs="?", const=-500.0, metavar="HU", help=air_help)
-    parser.add_argument("--volume", type=int, metavar="K", help="which volume of a series to take, from 0")
-    spacing_help = "voxel edges where a header has none"
-    parser.add_argument("--assume-spacing", type=float, nargs=3, metavar="MM", help=spacing_help)
-    volumes_help = "also write the volume of every target of every case"
-    parser.add_argument("--volumes", type=Path, metavar="CSV", help=volumes_help)
-    colors_help = "also write the targets' names and colors for 3D Slicer and ITK-SNAP"
-    parser.add_argument("--color-tables", type=Path, metavar="FOLDER", help=colors_help)
-    parser.set_defaults(run=_predict)
-
-
-def _size(text: str) -> int:
-    """Return the bytes of `--max-memory`."""
-    from flare_core.inference.planner import parse_size
-
-    try:
-        return parse_size(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _predict(options: argparse.Namespace) -> int:
-    from flare_core.cases.color_tables import write_color_tables
-    from flare_core.cases.volumes import write_volumes
-    from flare_core.inference.backends import choose_compute
-    from flare_core.inference.predict import Reading, find_images, predict_files, refuse_inside
-    from flare_core.inference.submission import load_submission, submission_hash
-
-    images = find_images(options.inputs)
-    refuse_inside(options.out, options.inputs)
-    compute = choose_compute(options.backend, options.device, exact=options.precision == "exact")
-    submission = load_submission(options.model, compute)
-    if options.volumes:
-        probe(options.volumes)
-    if options.color_tables:
-        write_color_tables(options.color_tables)
-    print(f"{submission.compute}, {submission.precision}")
-    reading = Reading(options.volume, options.assume_spacing and tuple(options.assume_spacing))
-    name = submission_hash(options.model)
-    if options.skip_air is not None:
-        submission, name = submission.skipping_air(options.skip_air), f"{name}, without air below {options.skip_air:g}"
-    report = predict_files(images, options.out, submission, name, reading, max_memory=options.max_memory)
-    if options.volumes:
-        labels = {case: prediction.path for case, prediction in report.results.items()}
-        write_volumes(options.volumes, labels, submission.targets)
-    return report_cases(report)
 
 
 def _add_import_nnunet(commands: argparse._SubParsersAction) -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from flare_core.cli_batch import add_engine, engine_of
 from flare_core.exits import DONE, SOME_FAILED, report_cases
 from flare_core.storage import probe
 
@@ -31,7 +32,7 @@ def add_verify(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("dataset", type=Path, metavar="DATASET")
     parser.add_argument("--map", type=Path, help="JSON file: foreign label value to target name")
     parser.add_argument("-o", "--out", type=Path, metavar="REPORT_CSV", help="write the findings as a table, too")
-    parser.add_argument("--jobs", type=int, default=1, help="cases read at once, each with its memory (default 1)")
+    add_engine(parser, jobs="cases read at once, each with its memory")
     parser.set_defaults(run=_verify)
 
 
@@ -39,11 +40,12 @@ def _verify(options: argparse.Namespace) -> int:
     from flare_core.cases.dataset import Dataset, read_label_map
     from flare_core.cases.verification import verify
 
+    engine = engine_of(options)
     if options.out is not None:
         probe(options.out)
     with _findings_instead_of_messages():
         dataset = Dataset.load(options.dataset, read_label_map(options.map) if options.map else None)
-        found = verify(dataset, jobs=options.jobs)
+        found = verify(dataset, engine=engine)
     print("\n".join(map(str, [*found.findings, found])))
     if options.out is not None:
         found.save(options.out)
@@ -53,13 +55,15 @@ def _verify(options: argparse.Namespace) -> int:
 @contextmanager
 def _findings_instead_of_messages() -> Iterator[None]:
     """Silence what reading says of files: it is said again as findings."""
-    reading = logging.getLogger("flare_core.cases")
-    level = reading.level
-    reading.setLevel(logging.CRITICAL)
+    reading = [logging.getLogger(f"flare_core.{name}") for name in ("cases", "batch_dask")]
+    levels = [logger.level for logger in reading]
+    for logger in reading:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        reading.setLevel(level)
+        for logger, level in zip(reading, levels, strict=True):
+            logger.setLevel(level)
 
 
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -71,7 +75,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--rules", default="flare23", help="flare23, flare24-task1, partial or strict")
     parser.add_argument("--map", type=Path, help="JSON file: the references' label value to target name")
     parser.add_argument("--prediction-map", type=Path, help="the same for the predictions")
-    parser.add_argument("--jobs", type=int, default=1, help="cases scored at once, each with its memory (default 1)")
+    add_engine(parser, jobs="cases scored at once, each with its memory")
     parser.set_defaults(run=_evaluate)
 
 
@@ -90,7 +94,8 @@ def _evaluate(options: argparse.Namespace) -> int:
             "are paired by case id, or two files"
         )
     probe(options.out)
-    evaluate = partial(evaluate_folders, jobs=options.jobs) if options.references.is_dir() else evaluate_files
+    engine = engine_of(options)
+    evaluate = partial(evaluate_folders, engine=engine) if options.references.is_dir() else evaluate_files
     maps = [path and read_label_map(path).ids for path in (options.map, options.prediction_map)]
     annotated = annotated_beside(options.references)
     rules, maps = RULES[options.rules], LabelMaps(*maps)

@@ -12,6 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+STATE = ".flare"
+"""Folder in an output folder for everything that is not a result: lock, ledger, records of what was made from what."""
+TEMPORARY = r"\..+\.tmp-(\d+)"
+"""What a file is called until it is complete; the number is that of the process that writes it."""
+
 
 @contextmanager
 def finished_file(path: Path) -> Iterator[Path]:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from flare_core.batch import map_cases, pipe_cases
+from flare_core.batch import Engine, map_cases, pipe_cases
 
 
 def halve(number: int) -> int:
@@ -16,7 +16,7 @@ def halve(number: int) -> int:
 
 @pytest.mark.parametrize("jobs", [1, 2, 5, 40])
 def test_every_case_is_done_or_failed_with_its_reason_in_the_order_given(jobs):
-    report = map_cases(halve, [(f"case{n}", n) for n in reversed(range(12))], jobs=jobs)
+    report = map_cases(halve, [(f"case{n}", n) for n in reversed(range(12))], engine=Engine("threads", jobs))
     assert list(report.results.items()) == [(f"case{n}", n // 2) for n in (10, 8, 6, 4, 2, 0)]
     assert list(report.failures.items()) == [(f"case{n}", f"ValueError: {n} is odd") for n in (11, 9, 7, 5, 3, 1)]
     assert str(report) == "12 cases: 6 done, 6 failed"
@@ -24,7 +24,9 @@ def test_every_case_is_done_or_failed_with_its_reason_in_the_order_given(jobs):
 
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_order_is_kept_when_the_first_case_takes_longest(jobs):
-    report = map_cases(lambda wait: time.sleep(wait) or wait, [("a", 0.05), ("b", 0.01), ("c", 0.0)], jobs=jobs)
+    report = map_cases(
+        lambda wait: time.sleep(wait) or wait, [("a", 0.05), ("b", 0.01), ("c", 0.0)], engine=Engine("threads", jobs)
+    )
     assert list(report.results) == ["a", "b", "c"]
 
 
@@ -40,7 +42,7 @@ def test_no_more_cases_are_in_work_than_jobs(jobs):
         with lock:
             working[0] -= 1
 
-    map_cases(work, [(str(n), n) for n in range(12)], jobs=jobs)
+    map_cases(work, [(str(n), n) for n in range(12)], engine=Engine("threads", jobs))
     assert most[0] == jobs
 
 
@@ -55,20 +57,20 @@ def test_an_interruption_stops_the_batch_and_starts_no_further_case(jobs):
         time.sleep(0.02)
 
     with pytest.raises(KeyboardInterrupt):
-        map_cases(work, [(str(n), n) for n in range(50)], jobs=jobs)
+        map_cases(work, [(str(n), n) for n in range(50)], engine=Engine("threads", jobs))
     assert len(started) < 10
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_no_cases_give_an_empty_report(jobs):
-    assert map_cases(halve, [], jobs=jobs).found == 0
+    assert map_cases(halve, [], engine=Engine("threads", jobs)).found == 0
 
 
 def test_wrong_calls_are_refused_before_anything_runs():
     with pytest.raises(ValueError, match="unique, got a more than once"):
         map_cases(pytest.fail, [("a", 1), ("a", 2)])
-    with pytest.raises(ValueError, match="at least one job, got 0"):
-        map_cases(pytest.fail, [("a", 1)], jobs=0)
+    with pytest.raises(ValueError, match="at least one worker, got 0"):
+        map_cases(pytest.fail, [("a", 1)], engine=Engine("threads", 0))
 
 
 @pytest.mark.parametrize("overlap", [False, True])

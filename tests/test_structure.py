@@ -20,7 +20,8 @@ TEXTS = [
 ]
 # A module may import from its own step and from any step before it; what is not named here may import everything.
 STEPS = (
-    {"recipe", "paths", "batch", "storage", "machine", "timing"},
+    {"recipe", "paths", "storage", "machine", "timing"}
+    | {"batch", "batch_dask", "attempt", "ledger", "output_lock", "records"},
     {"cases"},
     {"models"},
     {"inference", "evaluation"},

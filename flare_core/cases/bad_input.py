@@ -18,6 +18,8 @@ class BadInput(ValueError):
         problem: the line without the file.
     """
 
+    is_final = True  # a second try reads the same file: `flare_core.batch`
+
     def __init__(self, path: str | Path, problem: str) -> None:
         self.path = Path(path)
         self.problem = " ".join(problem.split())

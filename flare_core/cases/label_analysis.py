@@ -15,19 +15,26 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from flare_core.batch import map_cases
+from flare_core.batch import SERIAL, BatchReport, Engine, Reused, map_cases
 from flare_core.cases.case import DECLARED, INFERRED, UNLABELED
 from flare_core.cases.dataset import TRAIN, Dataset, Entry
 from flare_core.cases.label_counts import voxel_counts
 from flare_core.cases.labels import FIVE_ORGANS, ORGAN_NAMES, TARGET_NAMES, TARGETS
 from flare_core.cases.nifti import check_same_grid, read_labels, read_place
+from flare_core.output_lock import only_run
+from flare_core.recipe import encode
+from flare_core.records import kept_result
+from flare_core.storage import STATE, file_hash
 
 log = logging.getLogger(__name__)
 
+VERSION = 1
+"""Raised by hand when counting changes, so that what earlier versions counted is counted again."""
 _ORGANS = frozenset(ORGAN_NAMES)
 _SUBSET_COLUMNS = ["split", "cases", "labeled_targets", "targets"]
 _GROUPING_COLUMNS = ["paper", "group", "cases", "cases_annotated", "definition"]
@@ -46,6 +53,9 @@ class Counts:
     voxels: dict[str, int]
     voxel_ml: float | None
     present: frozenset[str]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "present", frozenset(self.present))  # from a record it comes as a sequence
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,15 +85,48 @@ class LabelAnalysis:
             getattr(self, name).to_csv(folder / f"{name}.csv", index=False, lineterminator="\n", float_format="%.6g")
 
 
-def analyze(dataset: Dataset, *, jobs: int = 1) -> LabelAnalysis:
+def analyze(dataset: Dataset, out: str | Path | None = None, *, engine: Engine = SERIAL) -> LabelAnalysis:
     """Count every label of a dataset.
 
     Args:
         dataset: any; cases without labels get a row of zeros, and a case whose file is bad does not stop the others.
-        jobs: how many label files are read at once.
+        out: folder for the tables (`LabelAnalysis.save`), where a rerun reads again only the files that have changed;
+            None writes nothing.
+        engine: who reads.
     """
-    cases = [(entry.id, entry) for entry in dataset.entries]
-    report = map_cases(count_labels, cases, title="label analysis", jobs=jobs)
+    if out is None:
+        return _tables(dataset, _counted(dataset.entries, "label analysis", engine))
+    out = Path(out)
+    with only_run(out):
+        analysis = _tables(dataset, _counted(dataset.entries, "label analysis", engine, out))
+        analysis.save(out)
+    return analysis
+
+
+def _counted(entries: Iterable[Entry], title: str, engine: Engine, out: Path | None = None) -> BatchReport:
+    """Count the labels of all entries, with records of it in `out`."""
+    count = partial(_kept_counts, records=out / STATE / "analysis") if out is not None else count_labels
+    return map_cases(count, [(entry.id, entry) for entry in entries], title=title, engine=engine, folder=out).whole()
+
+
+def _kept_counts(entry: Entry, records: Path) -> Counts | Reused:
+    """Count the labels of one case, or take the counts from the record of an earlier run on the same files."""
+    if entry.labels is None or not entry.labels.is_file():
+        return count_labels(entry)
+    has_image = entry.image is not None and entry.image.is_file()
+    place = read_place(entry.image).geometry if has_image else None  # of an image the header alone is read
+    made_from = {
+        "version": VERSION,
+        "labels": file_hash(entry.labels),
+        "image": place and [place.shape, place.affine.tolist()],
+        "map": encode(entry.label_map),
+        "annotated": sorted(entry.annotated) if entry.annotated is not None else None,
+    }
+    return kept_result(records / f"{entry.id}.json", made_from, (Counts,), lambda: count_labels(entry))
+
+
+def _tables(dataset: Dataset, report: BatchReport) -> LabelAnalysis:
+    """Make the tables of a dataset whose labels are counted."""
     counted = [(entry, report.results[entry.id]) for entry in dataset.entries if entry.id in report.results]
     return LabelAnalysis(
         presence=_presence(counted),
@@ -93,14 +136,14 @@ def analyze(dataset: Dataset, *, jobs: int = 1) -> LabelAnalysis:
     )
 
 
-def with_inferred_annotation(dataset: Dataset) -> Dataset:
+def with_inferred_annotation(dataset: Dataset, *, engine: Engine = SERIAL) -> Dataset:
     """Return the dataset with `annotated` filled in from the values present, where it is not recorded.
 
     Reads every such label file once. A target that is absent from a patient cannot be told from one that nobody looked
     for: it counts as not annotated. Entries whose file is bad keep None.
     """
-    unknown = [(entry.id, entry) for entry in dataset.entries if entry.annotated is None]
-    found = map_cases(count_labels, unknown, title="annotated targets").results
+    unknown = [entry for entry in dataset.entries if entry.annotated is None]
+    found = _counted(unknown, "annotated targets", engine).results
     entries = tuple(
         replace(entry, annotated=_certain(entry, found[entry.id])) if entry.id in found else entry
         for entry in dataset.entries

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from flare_core.batch import map_cases
+from flare_core.batch import SERIAL, Engine, map_cases
 from flare_core.cases.case_checks import ERROR, WARNING, CaseFacts, Finding, check_case, name_in
 from flare_core.cases.dataset import Dataset, Entry
 from flare_core.storage import write_file
@@ -58,16 +58,16 @@ class Verification:
         )
 
 
-def verify(dataset: Dataset, *, jobs: int = 1) -> Verification:
+def verify(dataset: Dataset, *, engine: Engine = SERIAL) -> Verification:
     """Look through a dataset.
 
     Args:
         dataset: as indexed; two files for one case and mistakes in dataset.json were refused by `Dataset.load`.
-        jobs: how many cases are read at once.
+        engine: who reads.
     """
     entries = {entry.id: entry for entry in dataset.entries}
     check = partial(check_case, root=dataset.root)
-    report = map_cases(check, entries.items(), title="verify", jobs=jobs)
+    report = map_cases(check, entries.items(), title="verify", engine=engine)
     findings = [finding for facts in report.results.values() for finding in facts.findings]
     findings += [
         Finding(ERROR, case, _file(entries[case], dataset), "file", reason, "report this: it should have had a reason")

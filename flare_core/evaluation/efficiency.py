@@ -18,23 +18,24 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from flare_core.batch import BatchReport, map_cases
+from flare_core.batch import BatchReport, Reused, map_cases
 from flare_core.cases.bad_input import BadInput
 from flare_core.cases.nifti import read_place
 from flare_core.evaluation.efficiency_table import (
     SAMPLE_COLUMNS,
     STAGES,
     EfficiencyTables,
-    only_writer,
 )
 from flare_core.evaluation.memory import PERIOD_S, Gpu, ProcessRecord, watch_process
 from flare_core.machine import processor_name, usable_cores
+from flare_core.output_lock import only_run
 from flare_core.storage import file_hash
 
 CUDA_CONTEXT_MB = 64
@@ -129,18 +130,17 @@ def measure_efficiency(
     Returns:
         A report whose items are named `SUBMISSION CASE`; results are rows of the table.
     Raises:
-        ValueError: if `out` holds something else or another measurement is writing there.
+        ValueError: if `out` holds something else or another run is writing to its folder.
         OSError: if `out` cannot be written.
     """
     out = Path(out)
-    with only_writer(out.parent):
+    with only_run(out.parent):  # two at a time would also spoil each other's times
         tables = EfficiencyTables.read(out)
         tables.write()
         jobs = [(f"{subject.name} {case}", (subject, case, path)) for subject in subjects for case, path in images]
         started: set[Subject] = set()
-        return map_cases(
-            lambda job: _measure_into(tables, conditions, started, job, force=force), jobs, title="efficiency"
-        )
+        measure = partial(_measure_into, tables, conditions, started, force=force)
+        return map_cases(measure, jobs, title="efficiency", folder=out.parent, retry=False)  # a row tells of one try
 
 
 def _measure_into(
@@ -150,7 +150,7 @@ def _measure_into(
     job: tuple[Subject, str, Path],
     *,
     force: bool,
-) -> dict[str, Any]:
+) -> dict[str, Any] | Reused:
     """Measure one case unless its row is there; a failed one leaves a row with its reason, and raises it."""
     subject, case, path = job
     if not path.is_file():
@@ -165,7 +165,7 @@ def _measure_into(
     }
     there = tables.find(asked)
     if len(there) and not force and there["failure"].isna().iloc[-1]:
-        return there.iloc[-1].to_dict()
+        return Reused(there.iloc[-1].to_dict())
     measured = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     run = hashlib.sha256(json.dumps([asked, measured]).encode()).hexdigest()[:8]
     row = {**asked, "slices": _slices(path), "run": run, "measured": measured}

@@ -6,10 +6,6 @@ measurement adds to it.
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,22 +89,3 @@ def _joined(table: pd.DataFrame, more: pd.DataFrame) -> pd.DataFrame:
     """Return both tables in one; pandas minds empty parts."""
     parts = [part for part in (table, more) if len(part)]
     return pd.concat(parts, ignore_index=True) if parts else table
-
-
-@contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
-    """Hold a folder (made if missing) for one measurement: two at a time would also spoil each other's times.
-
-    Raises:
-        ValueError: if another one holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"another measurement is writing to {folder}; wait for it") from None
-        yield
-    finally:
-        os.close(handle)

@@ -8,20 +8,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from flare_core.batch import map_cases
+from flare_core.batch import SERIAL, Engine, Failed, Reused, map_cases
 from flare_core.cases.bad_input import BadInput
 from flare_core.cases.geometry import Geometry, corner_distance_mm
 from flare_core.cases.nifti import Volume, case_id, check_same_grid, read_labels
 from flare_core.evaluation.flare_rules import Rules, SummaryRow, TargetScore, score_case, summarize, unusable_values
 from flare_core.evaluation.tables import write_csv
+from flare_core.output_lock import only_run
+from flare_core.recipe import encode
+from flare_core.records import kept_result
+from flare_core.storage import STATE, file_hash
 
 log = logging.getLogger(__name__)
 
+VERSION = 1
+"""Raised by hand when scoring changes, so that what earlier versions scored is scored again."""
 SCORE_COLUMNS = ("case", "target", "dsc", "nsd")
 _SAME_PLACE = 0.01  # voxels; less than this between two grids is rounding in the header
 
@@ -154,7 +162,7 @@ def evaluate_folders(
     annotated: Mapping[str, Collection[str]] | None = None,
     maps: LabelMaps = FLARE_VALUES,
     *,
-    jobs: int = 1,
+    engine: Engine = SERIAL,
 ) -> Evaluation:
     """Score a folder of predictions against a folder of references, paired by case id.
 
@@ -166,7 +174,7 @@ def evaluate_folders(
         scores_csv: where the long table goes (the means beside it); None writes nothing.
         annotated: case id to the targets that its annotator marked, where known.
         maps: what the values of the files mean.
-        jobs: how many cases are scored at once, each of them needing the memory of its two label maps.
+        engine: who scores; each case in work needs the memory of its two label maps.
     Returns:
         All scores; `is_complete` is False if any prediction is missing or unusable, or a reference unreadable.
     Raises:
@@ -186,15 +194,50 @@ def evaluate_folders(
         )
     annotated = {} if annotated is None else annotated
 
-    def evaluate(case: str) -> CaseResult:
-        prediction = found.get(case, Path(predictions) / f"{case}.nii.gz")
-        return evaluate_case(prediction, wanted[case], rules, annotated.get(case), case, maps)
+    pairs = [
+        Pair(case, found.get(case, Path(predictions) / f"{case}.nii.gz"), reference, annotated.get(case))
+        for case, reference in wanted.items()
+    ]
+    out = Path(scores_csv).parent if scores_csv is not None else None
+    score = partial(_score_pair, rules=rules, maps=maps, records=out and out / STATE / Path(scores_csv).stem)
+    with only_run(out) if out is not None else nullcontext():
+        cases = [(pair.case, pair) for pair in pairs]
+        report = map_cases(score, cases, title="evaluate", engine=engine, folder=out).whole()
+        extra = sorted(set(found) - set(wanted))
+        warnings = (f"predictions without a reference, not scored: {', '.join(extra)}",) if extra else ()
+        return _finish(Evaluation(rules, report.results, report.failures, warnings), scores_csv)
 
-    report = map_cases(evaluate, [(case, case) for case in wanted], title="evaluate", jobs=jobs)
-    failures = {case: result.problem for case, result in report.results.items() if result.problem}
-    extra = sorted(set(found) - set(wanted))
-    warnings = (f"predictions without a reference, not scored: {', '.join(extra)}",) if extra else ()
-    return _finish(Evaluation(rules, report.results, {**failures, **report.failures}, warnings), scores_csv)
+
+@dataclass(frozen=True)
+class Pair:
+    """What is compared in one case of two folders, as in `evaluate_case`."""
+
+    case: str
+    prediction: Path
+    reference: Path
+    annotated: Collection[str] | None
+
+
+def _score_pair(pair: Pair, rules: Rules, maps: LabelMaps, records: Path | None) -> CaseResult | Reused | Failed:
+    """Score one case, or take its scores from the record of an earlier run on the same files."""
+
+    def score() -> CaseResult:
+        return evaluate_case(pair.prediction, pair.reference, rules, pair.annotated, pair.case, maps)
+
+    if records is None or not pair.prediction.is_file():
+        result = score()
+    else:
+        made_from = {
+            "version": VERSION,
+            "prediction": file_hash(pair.prediction),
+            "reference": file_hash(pair.reference),
+            "rules": encode(rules),
+            "maps": encode(maps),
+            "annotated": sorted(pair.annotated) if pair.annotated is not None else None,
+        }
+        result = kept_result(records / f"{pair.case}.json", made_from, (CaseResult, TargetScore), score)
+    scored = result.result if isinstance(result, Reused) else result
+    return Failed(scored, scored.problem) if scored.problem else result
 
 
 def evaluate_files(
@@ -220,16 +263,15 @@ def evaluate_files(
     """
     result = evaluate_case(prediction, reference, rules, annotated, None, maps)
     failures = {result.case: result.problem} if result.problem else {}
+    for problem in failures.values():
+        log.error("evaluate: %s: %s", result.case, problem)
     return _finish(Evaluation(rules, {result.case: result}, failures), scores_csv)
 
 
 def _finish(evaluation: Evaluation, scores_csv: Path | None) -> Evaluation:
-    """Log what went wrong and write the tables."""
+    """Log what is odd and write the tables."""
     for line in evaluation.warnings:
         log.warning("evaluate: %s", line)
-    for case, result in evaluation.cases.items():
-        if result.problem:
-            log.error("evaluate: %s: %s", case, result.problem)
     if scores_csv is not None:
         evaluation.write(scores_csv)
     return evaluation

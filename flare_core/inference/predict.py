@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from flare_core.attempt import Reused, warnings_of_this_thread
 from flare_core.batch import BatchReport, pipe_cases
 from flare_core.cases.bad_input import BadInput
 from flare_core.cases.nifti import Volume, case_id, check_case_id, read_image, read_place, write_labels
 from flare_core.inference.planner import Plan, Planner
 from flare_core.inference.submission import Submission
-from flare_core.storage import file_hash, write_file
+from flare_core.output_lock import only_run
+from flare_core.storage import STATE, file_hash, write_file
 from flare_core.timing import Timings
 
 log = logging.getLogger(__name__)
@@ -126,29 +126,22 @@ def predict_files(
         TooLarge: if the networks need more memory than `max_memory` whatever the image.
     """
     out = Path(out)
-    _check_output(out, images)
+    check_output(out, images)
     planner = Planner(submission, max_memory)
-    case = CaseSteps(out, planner, model_hash, reading)
-    report = pipe_cases(
-        case.read, case.compute, case.write, [(name, (name, path)) for name, path in images], overlap=max_memory is None
-    )
-    summary = {
-        "found": report.found,
-        "done": {name: round(p.seconds, 2) for name, p in report.results.items()},
-        "failed": report.failures,
-    }
-    write_file(out / ".flare" / "summary.json", json.dumps(summary, indent=2) + "\n")
-    return report
+    case, cases = CaseSteps(out, planner, model_hash, reading), [(name, (name, path)) for name, path in images]
+    with only_run(out):
+        overlap = max_memory is None
+        return pipe_cases(case.read, case.compute, case.write, cases, title="predict", overlap=overlap, folder=out)
 
 
-def _check_output(out: Path, images: list[tuple[str, Path]]) -> None:
+def check_output(out: Path, images: list[tuple[str, Path]]) -> None:
     """Refuse an output folder that is a file, holds the inputs, or cannot be written to."""
     folders = {path.resolve().parent for _, path in images}
     if out.resolve() in folders:
         raise BadRequest(f"{out} is the folder of the input images; choose another output folder")
     try:
-        write_file(out / ".flare" / "writable", "")
-        (out / ".flare" / "writable").unlink()
+        write_file(out / STATE / "writable", "")
+        (out / STATE / "writable").unlink()
     except OSError as error:
         raise BadRequest(f"cannot write to {out}: {error.strerror}; choose another output folder") from None
 
@@ -231,11 +224,11 @@ class CaseSteps:
         job.timings["other"] = time.perf_counter() - start - sum(steps.seconds.values())
         return job
 
-    def write(self, job: Job) -> Prediction:
+    def write(self, job: Job) -> Prediction | Reused:
         """Write the label file, then the record that says what it was made from."""
         target = self.out / f"{job.name}.nii.gz"
         if job.image is None:
-            return Prediction(target, 0.0, reused=True)
+            return Reused(Prediction(target, 0.0, reused=True))
         start = time.perf_counter()
         write_labels(target, job.labels, job.image.geometry)
         job.timings["write"] = time.perf_counter() - start
@@ -254,22 +247,7 @@ class CaseSteps:
         return Prediction(target, seconds, reused=False)
 
     def _record(self, name: str) -> Path:
-        return self.out / ".flare" / f"{name}.json"
-
-
-@contextmanager
-def warnings_of_this_thread() -> Iterator[list[str]]:
-    """Give a list that takes what this package warns of meanwhile in this thread; it is logged as ever."""
-    said: list[str] = []
-    handler = logging.Handler(logging.WARNING)
-    handler.addFilter(lambda record: record.thread == threading.get_ident())
-    handler.emit = lambda record: said.append(record.getMessage())
-    package = logging.getLogger("flare_core")
-    package.addHandler(handler)
-    try:
-        yield said
-    finally:
-        package.removeHandler(handler)
+        return self.out / STATE / f"{name}.json"
 
 
 def _is_made_from(made_from: dict[str, str], target: Path, record: Path) -> bool:

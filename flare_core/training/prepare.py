@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from flare_core.batch import map_cases
+from flare_core.batch import SERIAL, Engine, map_cases
 from flare_core.cases.case import Case
 from flare_core.cases.dataset import Entry
 from flare_core.cases.sampling import PreparedCase, class_voxels
@@ -26,7 +27,7 @@ class NothingToTrain(ValueError):
 
 
 def prepare_cases(
-    stage: Stage, entries: Sequence[Entry], load: Callable[[Entry], Case], cache: Path
+    stage: Stage, entries: Sequence[Entry], load: Callable[[Entry], Case], cache: Path, *, engine: Engine = SERIAL
 ) -> dict[str, PreparedCase]:
     """Prepare every entry that can be read.
 
@@ -35,42 +36,51 @@ def prepare_cases(
         entries: cases of the stage.
         load: returns the case with the labels that teach it (pseudo-labels filled in).
         cache: folder for the arrays; it must belong to this stage value and these labels alone.
+        engine: who prepares; with dask `load` must be picklable.
     Returns:
         Case id to prepared case, in the order of `entries`; a case that fails is logged and left out.
     Raises:
         NothingToTrain: if no case is left.
     """
-    report = map_cases(
-        lambda entry: _prepare(stage, entry, load, cache), [(e.id, e) for e in entries], title=f"prepare {stage.name}"
-    )
-    if not report.results:
+    missing = [(entry.id, entry) for entry in entries if not _record(cache, entry).is_file()]
+    prepare = partial(_prepare, stage=stage, load=load, cache=cache)
+    if missing:
+        map_cases(prepare, missing, title=f"prepare {stage.name}", engine=engine, folder=cache).whole()
+    there = [(entry.id, entry) for entry in entries if _record(cache, entry).is_file()]
+    found = map_cases(partial(_mapped, stage=stage, cache=cache), there, title="open prepared cases").results
+    if not found:
         raise NothingToTrain(f"stage {stage.name}: no usable case among {len(entries)}; it trains on {stage.cases}")
-    return report.results
+    return found
 
 
-def _prepare(stage: Stage, entry: Entry, load: Callable[[Entry], Case], cache: Path) -> PreparedCase:
-    """Prepare one case, or map the arrays that are there."""
-    record = cache / f"{entry.id}.json"
-    if not record.is_file():
-        case = load(entry)
-        spacing = case.image.spacing_mm
-        image_hu, labels = (
-            case.image.data,
-            case.labels.data if case.labels else np.zeros(case.image.data.shape, np.uint8),
-        )
-        if stage.region is not None:
-            box = stage.region(image_hu, labels, spacing)
-            image_hu, labels = image_hu[box], labels[box]
-        image = stage.preprocessing.image_to_grid(image_hu, spacing).astype(np.float16)
-        channels = stage.preprocessing.labels_to_grid(stage.scheme.merge(labels), spacing)
-        voxels_of = class_voxels(channels)
-        _save(cache / f"{entry.id}.image.npy", image)
-        _save(cache / f"{entry.id}.channels.npy", channels)
-        _save(cache / f"{entry.id}.voxels.npy", np.concatenate(list(voxels_of.values())))
-        annotated = stage.scheme.annotated_channels(entry.annotated or ())
-        facts = {"voxels": {c: len(v) for c, v in voxels_of.items()}, "annotated": annotated.tolist()}
-        write_file(record, json.dumps(facts))
-    facts = json.loads(record.read_text())
+def _record(cache: Path, entry: Entry) -> Path:
+    """Return the file that is written last of a case."""
+    return cache / f"{entry.id}.json"
+
+
+def _prepare(entry: Entry, stage: Stage, load: Callable[[Entry], Case], cache: Path) -> None:
+    """Prepare one case: arrays first, then its record."""
+    case = load(entry)
+    spacing = case.image.spacing_mm
+    image_hu = case.image.data
+    labels = case.labels.data if case.labels else np.zeros(image_hu.shape, np.uint8)
+    if stage.region is not None:
+        box = stage.region(image_hu, labels, spacing)
+        image_hu, labels = image_hu[box], labels[box]
+    image = stage.preprocessing.image_to_grid(image_hu, spacing).astype(np.float16)
+    channels = stage.preprocessing.labels_to_grid(stage.scheme.merge(labels), spacing)
+    voxels_of = class_voxels(channels)
+    _save(cache / f"{entry.id}.image.npy", image)
+    _save(cache / f"{entry.id}.channels.npy", channels)
+    _save(cache / f"{entry.id}.voxels.npy", np.concatenate(list(voxels_of.values())))
+    annotated = stage.scheme.annotated_channels(entry.annotated or ())
+    facts = {"voxels": {c: len(v) for c, v in voxels_of.items()}, "annotated": annotated.tolist()}
+    write_file(_record(cache, entry), json.dumps(facts))
+
+
+def _mapped(entry: Entry, stage: Stage, cache: Path) -> PreparedCase:
+    """Map the arrays of a prepared case into memory."""
+    facts = json.loads(_record(cache, entry).read_text())
     voxels = np.load(cache / f"{entry.id}.voxels.npy")
     ends = np.cumsum(list(facts["voxels"].values()))
     return PreparedCase(

@@ -11,19 +11,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from flare_core.batch import BatchReport, map_cases
+from flare_core.batch import SERIAL, BatchReport, Engine, Reused, map_cases
 from flare_core.cases.dataset import Dataset, Entry
 from flare_core.cases.labels import TARGETS
 from flare_core.cases.nifti import read_labels, write_labels
 from flare_core.inference.stored_network import BadModel
-from flare_core.inference.submission import PARTS, load_submission, submission_hash
+from flare_core.inference.submission import PARTS, Submission, load_submission, submission_hash
+from flare_core.output_lock import only_run
 from flare_core.recipe import decode
-from flare_core.storage import file_hash, write_file
+from flare_core.storage import STATE, file_hash, write_file
 from flare_core.training.selection import SELECTIONS, CautiousPseudoLabels, PseudoLabels
 
 TEACHERS = "teachers/*/submission.json"
@@ -63,6 +66,7 @@ def write_pseudo_labels(
     never: tuple[str, ...],
     teacher: str,
     provenance: Path | None = None,
+    engine: Engine = SERIAL,
 ) -> BatchReport:
     """Write the filled label map of every entry and say where each target of it comes from.
 
@@ -76,27 +80,45 @@ def write_pseudo_labels(
         never: targets that are not filled.
         teacher: identifies the teacher.
         provenance: CSV file for the rows (case, target, source: real, pseudo or none, voxels); None: in `out`.
+        engine: who fills; with dask the teacher travels with every case, so it should be a `StoredTeacher`.
     Returns:
         A report with the provenance rows of each case.
     """
-    report = map_cases(
-        lambda entry: _write_case(entry, predict, out, never, teacher),
-        [(entry.id, entry) for entry in entries],
-        title="pseudo-labels",
-    )
+    fill = partial(_write_case, predict=predict, out=out, never=never, teacher=teacher)
+    cases = [(entry.id, entry) for entry in entries]
+    report = map_cases(fill, cases, title="pseudo-labels", engine=engine, folder=out)
+    if report.stopped:
+        return report
     rows = [row for rows in report.results.values() for row in rows]
     table = pd.DataFrame(rows, columns=["case", "target", "source", "voxels"])
     write_file(provenance or out / "provenance.csv", table.to_csv(index=False))
     return report
 
 
-def fill_dataset(trained: Path, dataset: Dataset, out: Path) -> BatchReport:
+@dataclass(frozen=True)
+class StoredTeacher:
+    """A teacher that is loaded where it is first needed, once a process."""
+
+    folder: Path
+    sha256: str
+
+    def __call__(self, image_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
+        """Return the target ids of an image, as the submission does."""
+        return _loaded(self)(image_hu, spacing_mm)
+
+
+@lru_cache(maxsize=1)
+def _loaded(teacher: StoredTeacher) -> Submission:
+    return load_submission(teacher.folder)
+
+
+def fill_dataset(trained: Path, dataset: Dataset, out: Path, *, engine: Engine = SERIAL) -> BatchReport:
     """Fill the cases that a recipe trains on from the teacher that its run or submission carries.
 
     Args:
         trained: a run folder or a submission folder with `teachers/STAGE`.
         dataset: with its annotation known (`with_inferred_annotation`).
-        out: as for `write_pseudo_labels`.
+        out, engine: as for `write_pseudo_labels`.
     Returns:
         The report of `write_pseudo_labels`.
     Raises:
@@ -105,25 +127,26 @@ def fill_dataset(trained: Path, dataset: Dataset, out: Path) -> BatchReport:
     found = sorted(path.parent for root in (trained, trained / "submission") for path in root.glob(TEACHERS))
     if len(found) != 1:
         raise BadModel(f"{trained}: expected one teacher (teachers/STAGE/submission.json), found {len(found)}")
-    teacher = load_submission(found[0])
     try:
-        taught = teacher.facts["teaches"]
+        taught = load_submission(found[0]).facts["teaches"]
         cases, labels = decode(taught["cases"], POLICIES), decode(taught["labels"], POLICIES)
     except (KeyError, ValueError) as error:
         raise BadModel(f"{found[0]}/submission.json does not say whom it teaches what: {error}") from None
-    entries = cases(dataset.training)
-    return write_pseudo_labels(entries, teacher, out, never=labels.never, teacher=submission_hash(found[0]))
+    teacher, entries = StoredTeacher(found[0], submission_hash(found[0])), cases(dataset.training)
+    with only_run(out):
+        return write_pseudo_labels(entries, teacher, out, never=labels.never, teacher=teacher.sha256, engine=engine)
 
 
-def _write_case(entry: Entry, predict: Callable, out: Path, never: tuple[str, ...], teacher: str) -> list[dict]:
+def _write_case(
+    entry: Entry, predict: Callable, out: Path, never: tuple[str, ...], teacher: str
+) -> list[dict] | Reused:
     """Write one case and return its provenance rows."""
-    path, record = out / "labelsTr" / f"{entry.id}.nii.gz", out / ".flare" / f"{entry.id}.json"
+    path, record = out / "labelsTr" / f"{entry.id}.nii.gz", out / STATE / f"{entry.id}.json"
     sources = [source for source in (entry.image, entry.labels) if source is not None]
-    made_from = {"teacher": teacher, "files": [file_hash(source) for source in sources]}
-    if path.is_file() and record.is_file():
-        known = json.loads(record.read_text())
-        if known["made_from"] == made_from:
-            return known["rows"]
+    settings = {"annotated": sorted(entry.annotated or ()), "never": list(never)}
+    made_from = {"teacher": teacher, "files": [file_hash(source) for source in sources], **settings}
+    if (rows := _rows_if_made_from(made_from, path, record)) is not None:
+        return Reused(rows)
     case = entry.load()
     real = case.labels.data if case.labels is not None else None
     missing = [t.name for t in TARGETS if t.name not in case.annotated and t.name not in never]
@@ -141,8 +164,17 @@ def _write_case(entry: Entry, predict: Callable, out: Path, never: tuple[str, ..
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_labels(path, filled, case.image.geometry)
-    write_file(record, json.dumps({"made_from": made_from, "rows": rows}))
+    write_file(record, json.dumps({"made_from": made_from, "labels": file_hash(path), "rows": rows}))
     return rows
+
+
+def _rows_if_made_from(made_from: dict, path: Path, record: Path) -> list[dict] | None:
+    """Return the rows of a label file that is whole and was made from this, else None."""
+    try:
+        known = json.loads(record.read_text())
+        return known["rows"] if known["made_from"] == made_from and known["labels"] == file_hash(path) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def load_filled(entry: Entry, folder: Path) -> np.ndarray:

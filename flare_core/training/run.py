@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ import numpy as np
 import torch
 
 import flare_core
+from flare_core.batch import SERIAL, Engine
 from flare_core.cases.case import Case
 from flare_core.cases.dataset import Dataset, Entry
 from flare_core.cases.nifti import read_labels
 from flare_core.cases.sampling import PreparedCase
 from flare_core.inference.network import TrainedNetwork, load_network
 from flare_core.inference.submission import Submission, save_submission
+from flare_core.output_lock import only_run
 from flare_core.recipe import Stage, System, encode, fingerprint
 from flare_core.storage import write_file
 from flare_core.training.loop import Workers, train
@@ -51,6 +54,7 @@ class Run:
         device: torch device.
         variant: name of the ablation that `system` is, "" for the system itself.
         trainings: where the trainings lie, for runs that share them; None: in `folder`.
+        engine: who brings cases onto a stage's grid before it is trained.
     """
 
     system: System
@@ -61,6 +65,7 @@ class Run:
     device: str = "cpu"
     variant: str = ""
     trainings: Path | None = None
+    engine: Engine = SERIAL
 
     @property
     def submission(self) -> Path:
@@ -132,7 +137,7 @@ def prepared_cases(run: Run, stage: Stage) -> dict[str, PreparedCase]:
         raise NothingToTrain(f"stage {stage.name}: no case of {run.dataset.name} qualifies ({stage.cases})")
     filled = run.labels_folder(stage) if isinstance(stage.labels, PseudoLabels) else None
     prepared = run.stage_folder(stage) / "prepared"
-    return prepare_cases(stage, entries, lambda entry: _teaching_case(entry, filled), prepared)
+    return prepare_cases(stage, entries, partial(_teaching_case, filled=filled), prepared, engine=run.engine)
 
 
 def train_fold(run: Run, stage: Stage, fold: int) -> Path:
@@ -180,14 +185,15 @@ def fill_labels(run: Run, stage: Stage) -> Path:
     """Write the pseudo-labels that a stage learns from and return their folder."""
     teacher = run.system.stage(stage.labels.teacher)
     out = run.labels_folder(stage)
-    report = write_pseudo_labels(
-        stage.cases(run.dataset.training),
-        teacher_submission(run, stage),
-        out,
-        never=stage.labels.never,
-        teacher=run.stage_folder(teacher).name,
-        provenance=run.stage_folder(stage) / "provenance.csv",
-    )
+    with only_run(out, wait=True):  # two stages that the same teacher teaches may be prepared at once
+        report = write_pseudo_labels(
+            stage.cases(run.dataset.training),
+            teacher_submission(run, stage),
+            out,
+            never=stage.labels.never,
+            teacher=run.stage_folder(teacher).name,
+            provenance=run.stage_folder(stage) / "provenance.csv",
+        ).whole()
     log.info("pseudo-labels from %s: %s", teacher.name, report)
     return out
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 
+from flare_core.output_lock import only_run
 from flare_core.recipe import Stage
 from flare_core.training.loop import Workers
 from flare_core.training.run import (
@@ -76,7 +78,8 @@ def train_system(run: Run, stages: Iterable[str] = (), folds: Iterable[int] = ()
     Returns:
         The submission folder, or the run folder if the training was restricted.
     Raises:
-        ValueError: for an unknown stage or fold, or an impossible number of jobs; before anything is trained.
+        ValueError: for an unknown stage or fold, an impossible number of jobs, or a run folder that another run is
+            writing to; before anything is trained.
         NothingToTrain: if a stage finds no cases (`Unfinished` where several jobs run).
     """
     stages, folds = list(stages), list(folds)
@@ -86,18 +89,19 @@ def train_system(run: Run, stages: Iterable[str] = (), folds: Iterable[int] = ()
             raise ValueError(f"stage {stage.name} has folds 0 to {stage.folds - 1}, got {unknown}")
     if jobs < 1 or (jobs > 1 and Workers.join().count > 1):
         raise ValueError(f"jobs is at least 1, and 1 where several processes share a training; got {jobs}")
-    if jobs == 1:
-        for stage in chosen:
-            train_stage(run, stage, folds)
-    else:
-        for _ in train_runs([run], stages, folds, jobs=jobs):
-            pass
-    if stages or folds:
-        return run.folder
-    if Workers.join().rank == 0:
-        assemble(run, run.submission)
-    wait_for_first_process()
-    return run.submission
+    with only_run(run.folder) if Workers.join().rank == 0 else nullcontext():
+        if jobs == 1:
+            for stage in chosen:
+                train_stage(run, stage, folds)
+        else:
+            for _ in train_runs([run], stages, folds, jobs=jobs):
+                pass
+        if stages or folds:
+            return run.folder
+        if Workers.join().rank == 0:
+            assemble(run, run.submission)
+        wait_for_first_process()
+        return run.submission
 
 
 def plan_tasks(runs: Sequence[Run], stages: Sequence[str] = (), folds: Sequence[int] = ()) -> dict[Key, Task]:

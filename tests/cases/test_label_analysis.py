@@ -13,6 +13,7 @@ from dataset_samples import GEOMETRY, add_image, add_index, add_labels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flare_core.batch import Engine
 from flare_core.cases.dataset import Dataset, read_label_map
 from flare_core.cases.label_analysis import LabelAnalysis, analyze, stmt_group, with_inferred_annotation
 from flare_core.cases.label_counts import voxel_counts
@@ -211,7 +212,9 @@ def test_real_kidney_labels_have_the_volumes_of_kidneys(tmp_path):
     (tmp_path / "map.json").write_text(json.dumps({"1": ["right_kidney", "left_kidney"], "2": "tumor"}))
     found = analyze(Dataset.load(KITS, read_label_map(tmp_path / "map.json")))
     assert found.failures == {}
-    assert analyze(Dataset.load(KITS, read_label_map(tmp_path / "map.json")), jobs=2).presence.equals(found.presence)
+    assert analyze(
+        Dataset.load(KITS, read_label_map(tmp_path / "map.json")), engine=Engine("threads", 2)
+    ).presence.equals(found.presence)
     table = found.presence.set_index("case")
     assert len(table) == 6
     assert table.loc["case_00003", "right_kidney+left_kidney"] == 537300  # counted with nibabel and numpy.bincount

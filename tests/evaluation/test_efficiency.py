@@ -32,8 +32,9 @@ from flare_core.evaluation.efficiency import (
     organizers_area,
     trapezoid_area,
 )
-from flare_core.evaluation.efficiency_table import COLUMNS, STAGES, EfficiencyTables, only_writer, samples_file
+from flare_core.evaluation.efficiency_table import COLUMNS, STAGES, EfficiencyTables, samples_file
 from flare_core.evaluation.memory import MB, Gpu, watch_process
+from flare_core.output_lock import only_run
 from flare_core.paths import WEIGHTS
 from flare_core.systems import SYSTEMS
 from flare_core.workspace import Workspace
@@ -202,7 +203,7 @@ def test_a_foreign_table_and_a_second_writer_are_refused(tmp_path, predictor):
     out.write_text("case,dsc\nfirst,1\n")
     with pytest.raises(ValueError, match="no such table"):
         measure_efficiency([SUBJECT], [], out, predictor)
-    with only_writer(tmp_path), pytest.raises(ValueError, match="another measurement"):
+    with only_run(tmp_path), pytest.raises(ValueError, match="in use by process"):
         measure_efficiency([SUBJECT], [], out, predictor)
     assert out.read_text() == "case,dsc\nfirst,1\n"
 

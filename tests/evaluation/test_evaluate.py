@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from evaluation import shapes
 
+from flare_core.batch import Engine
 from flare_core.cases.labels import TARGET_NAMES
 from flare_core.cases.nifti import BadInput, Geometry, read_labels, write_labels
 from flare_core.evaluation.evaluate import LabelMaps, evaluate_case, evaluate_files, evaluate_folders
@@ -59,7 +60,7 @@ def test_folders_give_the_two_tables(folders, tmp_path):
     assert list(summary.columns) == ["cases", "dsc", "nsd", "false_positive_ml"]
     assert summary.loc["liver", "dsc"] == round(scores[scores["target"] == "liver"]["dsc"].mean(), 4)
     assert list(summary.index[-3:]) == ["organs", "tumor_bearing_cases", "tumor_free_cases"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["scores.csv", "scores_summary.csv"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [".flare", "scores.csv", "scores_summary.csv"]
 
 
 @pytest.mark.parametrize("axes", ["RAS", "LPS", "PSR", "IPL"])
@@ -74,7 +75,9 @@ def test_arrays_are_compared_as_stored(tmp_path, axes):
 
 def test_several_cases_at_once_give_the_same_tables_and_failures(folders, tmp_path):
     (folders[0] / "b.nii.gz").write_bytes(b"no volume")
-    alone, together = (evaluate_folders(*folders, FLARE23, tmp_path / f"{n}.csv", jobs=n) for n in (1, 3))
+    alone, together = (
+        evaluate_folders(*folders, FLARE23, tmp_path / f"{n}.csv", engine=Engine("threads", n)) for n in (1, 3)
+    )
     assert (tmp_path / "1.csv").read_bytes() == (tmp_path / "3.csv").read_bytes()
     assert list(together.cases) == ["a", "b", "c"]
     assert together.failures == alone.failures
@@ -96,7 +99,7 @@ def test_a_missing_prediction_scores_zero_and_is_named(folders, caplog):
     assert not evaluation.is_complete
     assert list(evaluation.failures) == ["b"]
     assert "missing" in evaluation.failures["b"]
-    assert "b: " in caplog.text
+    assert "b failed: " in caplog.text
     table = evaluation.scores_table()
     assert len(table) == 3 * 14
     assert (table[table["case"] == "b"][["dsc", "nsd"]] == 0).all(axis=None)

@@ -1,0 +1,47 @@
+"""With dask workers a batch ends as it does without: a killed worker costs one case, a flaky case is tried twice."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from batch_cases import work
+
+from flare_core.batch import Engine, map_cases
+from flare_core.ledger import read_ledger
+
+TWO_WORKERS = Engine("dask", 2)
+
+
+def test_one_killed_worker_costs_one_case_and_a_flaky_one_is_tried_twice(tmp_path, caplog):
+    wishes = ["", "dies", "fails once", "warns", "looks around", "dies once", "is there", "takes memory", "fails", ""]
+    cases = [(f"c{number}", (tmp_path, f"c{number}", wish)) for number, wish in enumerate(wishes)]
+    report = map_cases(work, cases, engine=TWO_WORKERS, folder=tmp_path)
+    assert list(report.failures) == ["c1", "c8"]
+    assert "killed" in report.failures["c1"] and report.failures["c8"] == "RuntimeError: c8 fails"
+    assert list(report.results) == ["c0", "c2", "c3", "c4", "c5", "c6", "c7", "c9"] and report.skipped == {"c6"}
+    cores = len(os.sched_getaffinity(0))
+    assert report.results["c4"] == (max(1, cores // 2), str(max(1, cores // 2)), {"127.0.0.1"})
+    lines = {line["case"]: line for line in read_ledger(tmp_path)}
+    assert len(read_ledger(tmp_path)) == len(lines) == len(cases), "one line a case, whatever it took"
+    assert {name: line["status"] for name, line in lines.items() if line["status"] != "done"} == {
+        "c1": "failed",
+        "c6": "skipped",
+        "c8": "failed",
+    }
+    assert lines["c3"]["warnings"] == ["a word of warning"] and "c3: a word of warning" in caplog.text
+    assert lines["c7"]["peak_mb"] > 200 > lines["c9"]["peak_mb"], "of this case alone"
+    assert not (tmp_path / "c0.1").exists() and (tmp_path / "c8.1").exists() and not (tmp_path / "c8.2").exists()
+
+
+def test_a_scheduler_that_is_not_there_and_workers_that_do_not_fit_are_refused(monkeypatch):
+    monkeypatch.setattr("flare_core.batch_dask.LONGEST_CALL_S", 1)
+    with pytest.raises(ValueError, match="no dask scheduler answers at 'tcp://127.0.0.1:9'"):
+        map_cases(work, [("a", 1)], engine=Engine("dask", scheduler="tcp://127.0.0.1:9"))
+    with pytest.raises(ValueError, match=r"2 workers of \d+.* need .*, this machine has .*; use fewer"):
+        map_cases(work, [("a", 1)], engine=Engine("dask", 2, memory_limit=10**15))
+
+
+def test_distributed_is_imported_only_where_it_is_asked_for():
+    code = "import flare_core.cli, flare_core.inference.predict_in_workers, sys; print('distributed' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
