@@ -14,14 +14,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
+from label_inputs import tiny_image
 from peers import MONAI, NNUNET
-from prediction_models import PEER_SCRIPT, model_folder
+from prediction_models import PEER_LOAD, PEER_SCRIPT, model_folder
 from side_by_side import OWN, WORK, Command, measure, own_command, parser_of, with_ratios, write_table
 
 from flare_core import __version__
-from flare_core.cases.geometry import Geometry
-from flare_core.cases.nifti_writing import write_image
 
 IMPORTS = {
     OWN: "import flare_core.cli, flare_core.inference.predict, flare_core.inference.openvino_network",
@@ -38,23 +36,7 @@ submission.prepare()
 ((network, window, probabilities),) = submission.known_windows()
 network(numpy.zeros((1, 1, *window), numpy.float32), probabilities)
 """
-PEER_LOAD = """
-import sys
-sys.path.insert(0, sys.argv[1])
-import prediction_peer
-getattr(prediction_peer, sys.argv[2])(prediction_peer.Path(sys.argv[3]))
-"""
 READY_S = 0.6
-
-
-def tiny_image() -> Path:
-    """Return the file of a small image of soft tissue with a little noise, one window large."""
-    path = WORK / "cold_start" / "tiny.nii.gz"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        noise = np.random.default_rng(0).normal(40, 20, (40, 40, 40))
-        write_image(path, noise, Geometry.from_spacing(noise.shape, (4.0, 4.0, 4.0)))
-    return path
 
 
 def starts(model: Path) -> list[Command]:

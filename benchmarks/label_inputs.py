@@ -1,4 +1,4 @@
-"""Label maps for benchmarks: full-size synthetic cases, predictions derived from them, real maps where there are any.
+"""Images and label maps for benchmarks: full-size synthetic cases, predictions derived from them, real maps if any.
 
 Everything is written once, under runs/, and is the same on every machine with the same lock.
 """
@@ -12,7 +12,9 @@ from scipy import ndimage
 from side_by_side import WORK
 
 from flare_core.cases.cohort import write_cohort
+from flare_core.cases.geometry import Geometry
 from flare_core.cases.nifti import read_labels, write_labels
+from flare_core.cases.nifti_writing import write_image
 from flare_core.evaluation.metrics import label_boxes
 from flare_core.paths import ROOT
 
@@ -27,6 +29,16 @@ def synthetic_labels(slices: int) -> Path:
     if not (folder / "labelsTrTrue").is_dir():
         write_cohort(folder, 1, 0, SEED, "full", slices=slices)
     return folder / "labelsTrTrue"
+
+
+def tiny_image() -> Path:
+    """Return the file of a small image of soft tissue with a little noise, one window large."""
+    path = WORK / "tiny" / "tiny.nii.gz"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(0).normal(40, 20, (40, 40, 40))
+        write_image(path, noise, Geometry.from_spacing(noise.shape, (4.0, 4.0, 4.0)))
+    return path
 
 
 def predictions_of(references: Path, name: str) -> Path:

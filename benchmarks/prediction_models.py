@@ -28,6 +28,13 @@ from flare_core.systems import SYSTEMS
 
 SYSTEM, STAGE, SEED = "efficient_nnunet", "student", 0
 PEER_SCRIPT = Path(__file__).with_name("prediction_peer.py")
+PEER_LOAD = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import prediction_peer
+getattr(prediction_peer, sys.argv[2])(prediction_peer.Path(sys.argv[3]))
+"""
+"""Ends when a peer has loaded a model: folder of the script, its function, the model."""
 BATCH = 2
 
 

@@ -7,7 +7,9 @@ them all. One that `measure`s its commands and hands the rows to `write_table` i
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import math
 import platform
 import shutil
 import statistics
@@ -15,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -23,10 +25,13 @@ import pandas as pd
 from flare_core import __version__
 from flare_core.evaluation.tables import write_csv
 from flare_core.machine import processor_name, usable_cores
-from flare_core.paths import RESULTS, RUNS
+from flare_core.paths import RESULTS, ROOT, RUNS
+from flare_core.storage import file_hash, write_file
 
 WORK = RUNS / "benchmarks"
 OWN = "flare_core"
+NO_MEMORY = ("MemoryError", "can't allocate memory", "Unable to allocate")
+"""What a process says that got no memory: Python, torch, NumPy."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ class Command:
         runs: how often it is counted; None: as often as the benchmark says. For a side that takes minutes.
         inside: text file in which a run says how many seconds its work took without imports; None: it does not.
         removed: folders that are removed before every run: what an earlier one has written.
+        warm_up: what runs beforehand, so that files are in memory; None: one run that is not counted.
+        most_mib: a run that takes more memory is stopped; None: none is.
     """
 
     tool: str
@@ -48,6 +55,19 @@ class Command:
     runs: int | None = None
     inside: Path | None = None
     removed: tuple[Path, ...] = ()
+    warm_up: tuple[str | Path, ...] | None = None
+    most_mib: int | None = None
+
+    @property
+    def key(self) -> str:
+        """Return a name that changes with all that a run follows from: command, processor, and our own source."""
+        own = sorted((ROOT / "flare_core").rglob("*.py")) if self.tool.startswith(OWN) else []
+        what = [self.tool, self.version, *map(str, self.argv), processor_name(), *map(file_hash, own)]
+        return hashlib.sha256(json.dumps(what).encode()).hexdigest()
+
+
+class OutOfMemory(RuntimeError):
+    """A run that needed more memory than it may have, or than there is."""
 
 
 @dataclass
@@ -58,24 +78,46 @@ class Measured:
         command: which.
         seconds, peak_mib: one number a run, the whole process from start to end.
         inside_seconds: one number a run, as the run itself says.
+        outcome: `done` or `out of memory`: then no further run was tried.
     """
 
     command: Command
     seconds: list[float] = field(default_factory=list)
     peak_mib: list[float] = field(default_factory=list)
     inside_seconds: list[float] = field(default_factory=list)
+    outcome: str = "done"
 
     def row(self) -> dict[str, object]:
-        """Return the columns that every benchmark has."""
+        """Return the columns that every benchmark has; what ran out of memory has no seconds and had its limit."""
+        is_done = self.outcome == "done"
+        seconds = self.seconds if is_done else [math.nan]
         return {
             "tool": self.command.tool,
             "version": self.command.version,
             "runs": len(self.seconds),
-            "seconds_min": round(min(self.seconds), 3),
-            "seconds_median": round(statistics.median(self.seconds), 3),
-            "seconds_max": round(max(self.seconds), 3),
-            "peak_mib": round(statistics.median(self.peak_mib)),
+            "seconds_min": round(min(seconds), 3),
+            "seconds_median": round(statistics.median(seconds), 3),
+            "seconds_max": round(max(seconds), 3),
+            "peak_mib": round(statistics.median(self.peak_mib)) if is_done else self.command.most_mib,
         }
+
+    def run(self, is_counted: bool) -> None:
+        """Run the command once and take down what it needed."""
+        command = self.command
+        if not is_counted and command.warm_up:
+            command = replace(command, argv=command.warm_up, removed=())
+        for folder in command.removed:
+            shutil.rmtree(folder, ignore_errors=True)
+        try:
+            seconds, peak_mib = run_once(command)
+        except OutOfMemory:
+            self.outcome = "out of memory"
+            return
+        if is_counted:
+            self.seconds.append(seconds)
+            self.peak_mib.append(peak_mib)
+            if command.inside:
+                self.inside_seconds.append(float(command.inside.read_text()))
 
 
 def own_command(*arguments: str | Path, removed: Sequence[Path] = ()) -> Command:
@@ -83,43 +125,57 @@ def own_command(*arguments: str | Path, removed: Sequence[Path] = ()) -> Command
     return Command(OWN, __version__, (sys.executable, "-m", "flare_core.cli", *arguments), removed=tuple(removed))
 
 
-def measure(commands: Sequence[Command], runs: int) -> list[Measured]:
+def measure(commands: Sequence[Command], runs: int, kept: Path | None = None) -> list[Measured]:
     """Run the commands in turn, after one run each that is not counted.
 
     Args:
-        commands: the sides; one that is counted once only gets no run beforehand.
+        commands: the sides; one that is counted once only gets no run beforehand, unless it has a warm-up of its own.
         runs: counted runs of each.
+        kept: JSON file that takes every counted run at once and from which those that are there are taken, so that a
+            long benchmark can be done in pieces; None: all are run now.
     Returns:
         What each needed, in the order given.
     Raises:
         SystemExit: with its last words, if a command fails.
     """
-    found = [Measured(command) for command in commands]
+    there = kept_runs(kept)
+    found = [Measured(command, **there.get(command.key, {})) for command in commands]
     for turn in range(-1, runs):
         for measured in found:
             most = measured.command.runs or runs
-            if turn < most and (turn >= 0 or most > 1):
-                for folder in measured.command.removed:
-                    shutil.rmtree(folder, ignore_errors=True)
-                seconds, peak_mib = run_once(measured.command)
-                if turn >= 0:
-                    measured.seconds.append(seconds)
-                    measured.peak_mib.append(peak_mib)
-                    if measured.command.inside:
-                        measured.inside_seconds.append(float(measured.command.inside.read_text()))
+            is_counted = turn >= 0
+            is_over = measured.outcome != "done" or len(measured.seconds) >= (turn + 1 if is_counted else most)
+            if turn >= most or is_over or not (is_counted or most > 1 or measured.command.warm_up):
+                continue
+            measured.run(is_counted)
+            if kept is not None:
+                there[measured.command.key] = {k: v for k, v in vars(measured).items() if k != "command"}
+                write_file(kept, json.dumps(there, indent=1))
     return found
 
 
+def kept_runs(kept: Path | None) -> dict[str, dict[str, object]]:
+    """Return what an earlier `measure` has kept, by the key of the command."""
+    return json.loads(kept.read_text()) if kept is not None and kept.is_file() else {}
+
+
 def run_once(command: Command) -> tuple[float, float]:
-    """Return the seconds and the peak memory in MiB of one run of a command in a fresh process."""
+    """Return the seconds and the peak memory in MiB of one run of a command in a fresh process.
+
+    Raises:
+        OutOfMemory: if it was killed for its memory or says that it got none.
+        SystemExit: with its last words, if it fails otherwise.
+    """
     with tempfile.TemporaryDirectory() as folder:
         result, log = Path(folder) / "result.json", Path(folder) / "log.txt"
         launch = [sys.executable, "-I", "-S", Path(__file__).with_name("launch.py"), result, log]
-        subprocess.run([*launch, *command.argv], check=True)
-        found = json.loads(result.read_text())
-        if found["exit_code"] != 0:
-            words = "\n".join(log.read_text().splitlines()[-15:])
-            raise SystemExit(f"{command.tool} ended with {found['exit_code']}: {words}")
+        subprocess.run([*launch, str(command.most_mib or 0), *command.argv], check=True)
+        found, words = json.loads(result.read_text()), log.read_text()
+    if found["out_of_memory"] or (found["exit_code"] and any(said in words for said in NO_MEMORY)):
+        raise OutOfMemory(f"{command.tool} ran out of memory")
+    if found["exit_code"] != 0:
+        last = "\n".join(words.splitlines()[-15:])
+        raise SystemExit(f"{command.tool} ended with {found['exit_code']}: {last}")
     return found["seconds"], found["peak_mib"]
 
 

@@ -156,12 +156,22 @@ def _next_step(function: Callable[[Any], Any], before: Outcome) -> Outcome:
 
 
 @contextmanager
-def warnings_of_this_thread() -> Iterator[list[str]]:
-    """Give a list that takes what this package warns of meanwhile in this thread; it is logged as ever."""
+def warnings_of_this_thread(name: str = "") -> Iterator[list[str]]:
+    """Give a list that takes what this package warns of meanwhile in this thread; it is logged as ever.
+
+    Args:
+        name: what is put before each on the console, where it does not say by itself which case it is about.
+    """
     said: list[str] = []
+
+    def take(record: logging.LogRecord) -> None:
+        said.append(record.getMessage())
+        if name:  # the console's handler, a parent's, comes later
+            record.msg, record.args = f"{name}: {said[-1]}", ()
+
     handler = logging.Handler(logging.WARNING)
     handler.addFilter(lambda record: record.thread == threading.get_ident())
-    handler.emit = lambda record: said.append(record.getMessage())
+    handler.emit = take
     package = logging.getLogger("flare_core")
     package.addHandler(handler)
     try:

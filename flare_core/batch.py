@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from tqdm.auto import tqdm
 
 from flare_core.attempt import FAILED, SKIPPED, Cases, Failed, Outcome, Reused, in_threads, piped
 from flare_core.ledger import Ledger, open_ledger
@@ -130,7 +129,7 @@ def map_cases(
             threads it is called by several of them at once; with dask it and the items travel to other processes:
             paths, not arrays.
         cases: pairs (case id, item); ids must be unique. None at all gives an empty report.
-        title: words on the progress bar, which shows on a terminal only.
+        title: words on the progress bar, which shows for several cases on a terminal.
         engine: who works on the cases.
         folder: output folder, held by the caller (`only_run`), whose `.flare` gets ledger and summary; None: no output.
         retry: try a case that failed, and not because of its file, once more when the others are done.
@@ -196,25 +195,25 @@ class _Record:
         """Let the workers do all cases, and those that may pass a second time once more; return the report."""
         if self.folder is not None:
             summary_file(self.folder).unlink(missing_ok=True)  # an interrupted run must not show the one before
-        bar = tqdm(desc=self.title, total=len(self.cases), disable=None)
-        with open_ledger(self.folder, self.title) as ledger, bar, started as work:
+        bar = _progress(self.title, len(self.cases))
+        with open_ledger(self.folder, self.title) as ledger, bar as shown, started as work:
             again: dict[str, Outcome] = {}
             for case, outcome in work(self.cases, False):
                 if retry and outcome.may_pass:
                     log.info("%s: %s is tried again later: %s", self.title, case, outcome.error)
                     again[case] = outcome
-                elif self._settle(case, outcome, ledger, bar):
+                elif self._settle(case, outcome, ledger, shown):
                     break
             if again and not self.stopped:
                 for case, outcome in work([pair for pair in self.cases if pair[0] in again], True):
-                    if self._settle(case, outcome, ledger, bar):
+                    if self._settle(case, outcome, ledger, shown):
                         break
             for case, _ in self.cases:
                 if case not in self.settled:  # only where the batch was stopped
                     self._settle(case, again.get(case, Outcome(FAILED, error=NOT_STARTED)), ledger)
         return self._report()
 
-    def _settle(self, case: str, outcome: Outcome, ledger: Ledger | None, bar: tqdm | None = None) -> bool:
+    def _settle(self, case: str, outcome: Outcome, ledger: Ledger | None, bar: Any = None) -> bool:
         """Note what became of a case; return whether the batch must stop here."""
         self.settled[case] = outcome
         was_stopped = self.stopped
@@ -252,6 +251,15 @@ class _Record:
                 if not self.stopped:  # where the disk is full everybody knows by now
                     raise
         return report
+
+
+def _progress(title: str, cases: int) -> AbstractContextManager[Any]:
+    """Return a progress bar for several cases on a terminal; elsewhere nothing is shown."""
+    if cases < 2 or not sys.stderr.isatty():
+        return nullcontext()
+    from tqdm import tqdm  # late: its import is a tenth of a quick start
+
+    return tqdm(desc=title, total=cases)
 
 
 def summary_file(folder: Path) -> Path:

@@ -107,6 +107,8 @@ def speed_block(folder: Path = RESULTS / "benchmarks") -> str:
 def _spent(row: Any) -> str:
     """Return what one side of a benchmark needed."""
     name = "" if row.tool == "flare_core" else f"{row.tool} {row.version} "
+    if getattr(row, "outcome", "done") == "out of memory":
+        return f"{name}out of memory beyond {row.peak_mib / 1024:.2g} GiB"
     return f"{name}**{row.seconds_median:.3g} s**, {row.peak_mib / 1024:.2g} GiB"
 
 

@@ -5,6 +5,7 @@ What they measure is not tested: times belong to machines.
 
 import ast
 import json
+import math
 import subprocess
 import sys
 
@@ -69,6 +70,57 @@ def test_a_side_that_fails_stops_the_benchmark_with_its_words():
     assert result.returncode == 1
     assert "peer ended with 1" in result.stderr
     assert "no such case" in result.stderr
+
+
+IN_PIECES = """
+import json, sys
+from pathlib import Path
+from side_by_side import Command, measure
+kept, log = Path(sys.argv[1]), Path(sys.argv[2])
+note = f"open({str(log)!r}, 'a').write('{{}} ')"
+def side(name, code="", **further):
+    return Command(name, "1", (sys.executable, "-c", note.format(name) + code), **further)
+large = side("large", "\\nx = b'x' * (600 * 2**20)\\nimport time; time.sleep(30)", most_mib=200, runs=2)
+sides = [side("first"), side("second", runs=1, warm_up=side("warm").argv), large]
+found = measure(sides, int(sys.argv[3]), kept)
+print(json.dumps([{**measured.row(), "outcome": measured.outcome} for measured in found]))
+"""
+
+
+def test_a_measurement_in_pieces_goes_on_and_what_is_too_large_is_said_to_be(tmp_path):
+    kept, log = tmp_path / "kept.json", tmp_path / "log"
+    first, second, large = json.loads(run("-c", IN_PIECES, kept, log, "1", cwd=FOLDER).stdout)
+    assert log.read_text().split() == ["warm", "large", "first", "second"]
+    assert (first["runs"], second["runs"], large["runs"]) == (1, 1, 0)
+    assert large["outcome"] == "out of memory" and math.isnan(large["seconds_median"]) and large["peak_mib"] == 200
+    log.unlink()
+    first, second, large = json.loads(run("-c", IN_PIECES, kept, log, "2", cwd=FOLDER).stdout)
+    assert log.read_text().split() == ["first", "first"], "a warm-up, and the run that was missing"
+    assert (first["runs"], second["runs"], large["outcome"]) == (2, 1, "out of memory")
+
+
+TABLE = """
+import json, math, sys
+from pathlib import Path
+import pandas as pd
+from prediction import EXACT, missed, with_others
+from side_by_side import with_ratios
+table, base = Path(sys.argv[1]), {"input": "a", "network": "paper", "version": "1"}
+pd.DataFrame([{**base, "tool": "flare_core"}, {**base, "input": "b", "tool": "flare_core"}]).to_csv(table)
+rows = [{**base, "tool": "flare_core", "seconds_median": 2.0, "peak_mib": 100},
+        {**base, "tool": "nnunetv2", "seconds_median": math.nan, "peak_mib": 900, "outcome": "out of memory"},
+        {**base, "tool": "monai", "seconds_median": 1.0, "peak_mib": 500}]
+together = with_others(with_ratios(rows), table)
+print(json.dumps([[row["input"], row["tool"]] for row in together]))
+print(*missed(with_ratios(rows)), sep="\\n")
+"""
+
+
+def test_new_rows_take_the_place_of_their_input_and_out_of_memory_is_not_a_miss(tmp_path):
+    done = run("-c", TABLE, tmp_path / "table.csv", cwd=FOLDER)
+    rows, *missed = done.stdout.splitlines()
+    assert json.loads(rows) == [["b", "flare_core"], ["a", "flare_core"], ["a", "nnunetv2"], ["a", "monai"]]
+    assert missed == ["a, paper network, monai: ahead of ours (0.5 x time, 5.0 x memory)"]
 
 
 @pytest.mark.parametrize("path", PEER_SIDES, ids=lambda path: path.name)

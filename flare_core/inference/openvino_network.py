@@ -5,6 +5,7 @@ Graphs come from `openvino_graph`, compiled, so that later starts are quick and 
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -54,20 +55,24 @@ class OpenVINONetwork:
         self.precision = "bfloat16" if fast else "float32"
         self.batch: int | None = min(MOST_STREAMS, usable_cores())
         self._falls_back = falls_back
-        self._compiled: dict[tuple, ov.AsyncInferQueue | TrainedNetwork] = {}
+        self._compiled: dict[tuple, ov.AsyncInferQueue | TrainedNetwork] = {}  # shared by networks of any batch
 
     def with_batch(self, batch: int) -> OpenVINONetwork:
-        """Return this network, from now on with another number of windows at once."""
-        if batch != self.batch:
-            self.batch = batch
-            self._compiled.clear()
-        return self
+        """Return the network with another number of windows at once.
+
+        What is compiled for one number is dropped when windows of the other are computed: both would fill the memory.
+        """
+        if batch == self.batch:
+            return self
+        other = copy.copy(self)
+        other.batch = batch
+        return other
 
     keeps_its_memory = True
 
     def is_ready_for(self, window: Sequence[int]) -> bool:
         """Say whether windows of this size have been computed."""
-        return any(size == tuple(window) for size, *_ in self._compiled)
+        return any(size == tuple(window) for _, size, *_ in self._compiled)
 
     @property
     def unloaded_bytes(self) -> int:
@@ -104,10 +109,13 @@ class OpenVINONetwork:
     def _queue(self, window: tuple[int, ...], probabilities: bool, count: int) -> ov.AsyncInferQueue | TrainedNetwork:
         """Return what computes so many windows; one alone gets all cores, unless more were computed before."""
         for streams in (self.batch, 1 if count == 1 else self.batch):
-            if (window, probabilities, streams) in self._compiled:
-                return self._compiled[window, probabilities, streams]
-        self._compiled[window, probabilities, streams] = self._compile(window, probabilities, streams)
-        return self._compiled[window, probabilities, streams]
+            key = (self.batch, window, probabilities, streams)
+            if key in self._compiled:
+                return self._compiled[key]
+        for other in [known for known in self._compiled if known[0] != self.batch]:
+            del self._compiled[other]
+        self._compiled[key] = self._compile(window, probabilities, streams)
+        return self._compiled[key]
 
     def _compile(
         self, window: tuple[int, ...], probabilities: bool, streams: int

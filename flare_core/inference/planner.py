@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import psutil
 
 from flare_core.inference.components import PLANES
 from flare_core.inference.footprint import window_bytes
@@ -168,4 +167,6 @@ def in_units(size: float) -> str:
 
 def resident_bytes() -> int:
     """Return the memory that this process takes now."""
+    import psutil  # late: a start without a limit does not need it
+
     return psutil.Process().memory_info().rss

@@ -214,7 +214,7 @@ class CaseSteps:
         if job.image is None:
             return job
         start = time.perf_counter()
-        with Timings().listening() as steps, warnings_of_this_thread() as said:
+        with Timings().listening() as steps, warnings_of_this_thread(job.name) as said:
             predict = self.planner.submission.with_batch(job.plan.batch)
             job.labels = predict(job.image.data, job.image.spacing_mm)
         image = job.image

@@ -134,6 +134,24 @@ def test_a_window_alone_gets_all_cores_and_a_batch_one_each(folder, monkeypatch)
     assert streams == [1, 3]
 
 
+def test_another_batch_is_another_network_and_only_one_of_them_stays_compiled(folder):
+    pair = EXACT.open(folder).with_batch(2)
+    alone = pair.with_batch(1)
+    assert (pair.batch, alone.batch) == (2, 1) and pair.with_batch(2) is pair
+    expected = pair(_windows(2))
+    assert np.allclose(alone(_windows(2)), expected, atol=1e-5)
+    assert {batch for batch, *_ in pair._compiled} == {1}, "what the pair compiled is dropped"
+    assert pair.is_ready_for(WINDOW) and np.array_equal(pair(_windows(2)), expected)
+
+
+def test_openvinos_converter_is_there_when_it_is_asked_for():
+    code = "import sys\nfrom flare_core.inference.openvino_start import openvino\nopenvino = openvino()\n"
+    code += "before = 'openvino.tools.ovc' in sys.modules\n"
+    code += "print(before, callable(openvino.convert_model), hasattr(openvino, 'nothing'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True", "False"]
+
+
 def test_a_damaged_model_folder_is_refused_before_the_first_window(folder):
     (folder / "weights.safetensors").write_bytes(b"damaged")
     with pytest.raises(BadModel, match="SHA-256 differs"):
@@ -160,7 +178,8 @@ from flare_core.inference.predict import predict_files
 from flare_core.inference.submission import load_submission
 predict = load_submission(Path(sys.argv[1]), choose_compute("openvino", exact=True))
 labels = predict(np.random.default_rng(1).normal(0, 100, (24, 20, 28)), (2.0, 2.0, 2.0))
-print(json.dumps([sorted({"torch", "monai", "pandas", "scipy"} & set(sys.modules)), bool(labels.any())]))
+needless = {"torch", "monai", "pandas", "scipy", "tqdm", "psutil", "openvino.tools.ovc"}
+print(json.dumps([sorted(needless & set(sys.modules)), bool(labels.any())]))
 """
     done = subprocess.run([sys.executable, "-c", code, str(submission)], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.splitlines()[-1]) == [[], True]

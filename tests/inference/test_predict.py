@@ -176,7 +176,7 @@ def test_damaged_records_and_label_files_are_made_again(images, submission, tmp_
         assert predict().reused
 
 
-def test_what_is_warned_of_while_a_case_is_computed_is_in_its_record(tmp_path):
+def test_what_is_warned_of_while_a_case_is_computed_is_in_its_record_and_said_with_its_name(tmp_path, caplog):
     geometry = Geometry.from_spacing((6, 6, 6), (4, 4, 4))
     write_image(tmp_path / "air_0000.nii.gz", np.full((6, 6, 6), -1000, np.float32), geometry)
     inference = SlidingEnsemble(("all",), SlidingWindow((4, 4, 4)))
@@ -184,6 +184,9 @@ def test_what_is_warned_of_while_a_case_is_computed_is_in_its_record(tmp_path):
     predict_files(find_images([tmp_path / "air_0000.nii.gz"]), tmp_path / "out", submission, "m")
     warnings = json.loads((tmp_path / "out" / ".flare" / "air.json").read_text())["warnings"]
     assert sum("nothing to segment" in warning for warning in warnings) >= 2, "reading's and inference's"
+    assert not [warning for warning in warnings if "air: " in warning]
+    said = [message for message in caplog.messages if "the label map is empty" in message]
+    assert said and all(message.startswith("air: the image is constant") for message in said)
 
 
 def test_c2_20_c2_21_labels_lie_in_the_body_as_their_image_does_whatever_its_axes(submission, tmp_path):
