@@ -1,10 +1,11 @@
-"""Write the README's result tables from the committed result files, so that no number in it is typed by hand.
+"""Write the result tables of the README and docs/performance.md from the result files, so that no number is typed.
 
 Serves `make retrain` and a test that compares the README with what the files say.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from flare_core.scoreboard import mean_over_seeds
 from flare_core.storage import write_file
 from flare_core.systems import SYSTEMS
 from flare_core.systems.describe import count_parameters
+from flare_core.targets import steps_block, targets_block
 
-README = ROOT / "README.md"
+README, PERFORMANCE = ROOT / "README.md", ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- {}: written by flare_core/readme.py -->", "<!-- end of {} -->"
 
 
@@ -112,7 +114,7 @@ def _spent(row: Any) -> str:
     return f"{name}**{row.seconds_median:.3g} s**, {row.peak_mib / 1024:.2g} GiB"
 
 
-BLOCKS = {
+BLOCKS: dict[str, Callable[[], str]] = {
     "results": results_block,
     "study": partial(results_block, "study"),
     "real CT": real_ct_block,
@@ -120,26 +122,28 @@ BLOCKS = {
     "departures": departures_block,
     "speed": speed_block,
 }
+PAGES = {README: BLOCKS, PERFORMANCE: {"targets": targets_block, "steps": steps_block}}
 
 
-def filled(text: str) -> str:
-    """Return a README's text with every block between its marks replaced.
+def filled(text: str, blocks: Mapping[str, Callable[[], str]] = BLOCKS) -> str:
+    """Return a page's text with every block between its marks replaced.
 
     Raises:
         ValueError: if a mark is missing.
     """
-    for name, write in BLOCKS.items():
+    for name, write in blocks.items():
         begin, end = BEGIN.format(name), END.format(name)
         if text.count(begin) != 1 or text.count(end) != 1:
-            raise ValueError(f"the README needs the marks {begin} and {end} once each")
+            raise ValueError(f"the page needs the marks {begin} and {end} once each")
         before, rest = text.split(begin)
         text = f"{before}{begin}\n{write()}\n{end}{rest.split(end)[1]}"
     return text
 
 
-def update(readme: Path = README) -> None:
-    """Rewrite the README's blocks."""
-    write_file(readme, filled(readme.read_text()))
+def update() -> None:
+    """Rewrite the blocks of every page."""
+    for page, blocks in PAGES.items():
+        write_file(page, filled(page.read_text(), blocks))
 
 
 if __name__ == "__main__":

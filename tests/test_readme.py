@@ -1,14 +1,31 @@
 """The README says what the result files say."""
 
+import pandas as pd
 import pytest
 
 from flare_core import readme
 from flare_core.paths import results_of
+from flare_core.targets import targets_block
 
 
-def test_every_number_of_the_readme_comes_from_the_committed_results():
-    text = readme.README.read_text()
-    assert readme.filled(text) == text
+@pytest.mark.parametrize("page", readme.PAGES, ids=lambda path: path.name)
+def test_every_number_of_the_tables_comes_from_the_committed_results(page):
+    text = page.read_text()
+    assert readme.filled(text, readme.PAGES[page]) == text
+
+
+def test_what_is_not_measured_is_not_met_and_a_peer_without_memory_is_said_to_be(tmp_path):
+    assert "met" not in targets_block(tmp_path).replace("not measured", "")
+    own = {"input": "synthetic 512x512x499", "network": "paper", "tool": "flare_core", "processor": "some"}
+    own |= {"runs": 2, "seconds_median": 200.0, "peak_mib": 2048, "outcome": "done"}
+    peer = own | {"tool": "nnunetv2", "seconds_median": None, "peak_mib": 20480, "outcome": "out of memory"}
+    short = [row | {"input": "synthetic 512x512x100", "outcome": "done"} for row in (own, peer)]
+    short[1] |= {"seconds_median": 700.0}
+    pd.DataFrame([own, peer, *short]).to_csv(tmp_path / "prediction.csv")
+    block = targets_block(tmp_path)
+    assert "| 512x512x499 | 200 s, 2.0 GiB; nnU-Net out of memory beyond 20 GiB | met |" in block
+    assert "| 512x512x100 | 3.5 times as fast: 200 and 700 s (2 runs and 2 runs) | **missed** |" in block
+    assert "| 512x512x215 |  | not measured |" in block
 
 
 def test_a_readme_without_its_marks_is_refused():
@@ -18,8 +35,6 @@ def test_a_readme_without_its_marks_is_refused():
 
 def test_the_mini_profile_keeps_what_was_asked_of_it():
     """Organs at 0.70 or more, and training on partial labels as they are at least 20 points worse."""
-    import pandas as pd
-
     summary = pd.read_csv(results_of("mini") / "summary.csv").set_index(["system", "variant", "row"])
     organs = summary.loc[("nvauto", "as_published", "organs"), "dsc"]
     assert organs >= 0.70

@@ -1,0 +1,168 @@
+"""Lay what the benchmarks measured beside the targets that were set beforehand, met or missed.
+
+Serves `docs/performance.md`, whose tables are written from here (`readme.py`), so that none of their numbers is typed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from flare_core.paths import RESULTS
+
+BENCHMARKS = RESULTS / "benchmarks"
+PAPER_SLICES = (100, 215, 499)
+STEPS = ("read", "resample", "network", "reduce", "postprocess", "write", "other")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was measured for one target.
+
+    Attributes:
+        where: input or network.
+        measured: in words.
+        is_met: None where it was not measured.
+    """
+
+    where: str
+    measured: str
+    is_met: bool | None
+
+
+@dataclass(frozen=True)
+class Target:
+    """What was asked beforehand.
+
+    Attributes:
+        asked: in words.
+        benchmark: script in benchmarks/ and table in data/results/benchmarks/.
+        found: reads the table.
+    """
+
+    asked: str
+    benchmark: str
+    found: Callable[[pd.DataFrame], Iterator[Found]]
+
+
+def prediction(table: pd.DataFrame) -> Iterator[Found]:
+    """Compare with nnU-Net at the paper's size of the student."""
+    paper = table[table.network == "paper"]
+    for slices in PAPER_SLICES:
+        given = f"512x512x{slices}"
+        rows = paper[paper.input.str.endswith(given)].set_index("tool")
+        if not {"flare_core", "nnunetv2"} <= set(rows.index):
+            yield Found(given, "", None)
+            continue
+        own, peer = rows.loc["flare_core"], rows.loc["nnunetv2"]
+        if peer.get("outcome") == "out of memory":
+            alone = f"{own.seconds_median:.0f} s, {own.peak_mib / 1024:.1f} GiB"
+            yield Found(given, f"{alone}; nnU-Net out of memory beyond {peer.peak_mib / 1024:.0f} GiB", True)
+            continue
+        times, needed = peer.seconds_median / own.seconds_median, 10 if "AMX" in own.processor else 4
+        share = own.peak_mib / peer.peak_mib
+        both = f"{own.seconds_median:.0f} and {peer.seconds_median:.0f} s ({_runs(own)} and {_runs(peer)})"
+        yield Found(given, f"{times:.1f} times as fast: {both}", times >= needed)
+        yield Found(given, f"{share:.2f} of its peak memory", share <= 0.5)
+
+
+def evaluation(table: pd.DataFrame) -> Iterator[Found]:
+    """Compare with the package that the official script came from, on the case that was named."""
+    rows = table[table.input == "synthetic 512x512x500"].set_index("tool")
+    own, peer = rows.loc["flare_core"], rows.loc["surface-distance"]
+    times, share = peer.seconds_median / own.seconds_median, own.peak_mib / peer.peak_mib
+    yield Found("512x512x500", f"{times:.1f} times as fast", times >= 10)
+    yield Found("512x512x500", f"{share:.2f} of its memory", share < 0.5)
+    official = table[table.tool == "surface-distance"]
+    most = max(official.largest_dsc_difference.max(), official.largest_nsd_difference.max())
+    yield Found("all inputs", f"largest difference {most:g}", most == 0)
+
+
+def analysis(table: pd.DataFrame) -> Iterator[Found]:
+    """Compare with MONAI's analyzer, whole processes and the work alone."""
+    for given, rows in table.groupby("input", sort=False):
+        peer = rows.set_index("tool").loc["monai"]
+        yield Found(given, f"{peer.times_ours:.0f} times as fast, whole processes", peer.times_ours >= 50)
+        inside = peer.analysis_times_ours
+        yield Found(given, f"{inside:.0f} times as fast, the start of Python and imports left out", inside >= 50)
+
+
+def cold_start(table: pd.DataFrame) -> Iterator[Found]:
+    """Look at the moment when the first window is computed, in a later start."""
+    own = table[(table.until == "network loaded") & (table.tool == "flare_core")].iloc[0]
+    spread = f"{own.seconds_median:.2f} s ({own.seconds_min:.2f} to {own.seconds_max:.2f})"
+    yield Found("first window computed", spread, own.seconds_median <= 0.6)
+    own = table[(table.until == "first labels") & (table.tool == "flare_core")].iloc[0]
+    yield Found("a tiny image's labels written", f"{own.seconds_median:.2f} s", None)
+
+
+def backends(table: pd.DataFrame) -> Iterator[Found]:
+    """Take the worst submission and backend."""
+    equal, points = table.equal_foreground.min(), table.dsc_points_difference.abs().max()
+    yield Found("worst of all submissions", f"{equal:.2%} of foreground voxels equal", equal >= 0.99)
+    yield Found("worst of all submissions", f"mean DSC {points:.2f} points apart", points <= 0.1)
+
+
+def scaling(table: pd.DataFrame) -> Iterator[Found]:
+    """Look at the growth of memory, at the planner's estimates and at the line through the times."""
+    for name, rows in table.groupby("submission", sort=False):
+        growth = rows.beyond_arrays_mib.max() - rows.beyond_arrays_mib.iloc[0]
+        where = f"{name}, {rows.slices.min()} to {rows.slices.max()} slices"
+        yield Found(where, f"{growth:+d} MiB beyond the arrays, 64 allowed", growth <= 64)
+        yield Found(where, "no estimate exceeded", bool((rows.peak_mib <= rows.estimate_mib).all()))
+        r2 = np.corrcoef(rows.slices, rows.seconds_min)[0, 1] ** 2
+        yield Found(where, f"seconds on a line with R2 {r2:.3f}", None)
+
+
+def training(table: pd.DataFrame) -> Iterator[Found]:
+    """Take every network's own ratio."""
+    for row in table.itertuples():
+        yield Found(f"{row.system} {row.stage}", f"{row.trainer_per_bare:.2f} bare steps", row.trainer_per_bare <= 1.1)
+
+
+TARGETS = (
+    Target("4 times as fast as nnU-Net (10 with AMX) at half its peak, the paper's network", "prediction", prediction),
+    Target("10 times the official evaluation, less than half its memory, no difference", "evaluation", evaluation),
+    Target("50 times MONAI's DataAnalyzer", "analysis", analysis),
+    Target("first window 0.6 s after a later start", "cold_start", cold_start),
+    Target("99 % of foreground voxels and 0.1 DSC points of float32 torch", "backends", backends),
+    Target("time linear in the slices, memory flat beyond input and output", "scaling", scaling),
+    Target("a training step within 10 % of the bare one", "training", training),
+)
+
+
+def targets_block(folder: Path = BENCHMARKS) -> str:
+    """Return the Markdown table of all targets."""
+    lines = ["| asked | where | measured | | command |", "|---|---|---|---|---|"]
+    for target in TARGETS:
+        path = folder / f"{target.benchmark}.csv"
+        found = target.found(pd.read_csv(path)) if path.is_file() else [Found("", "", None)]
+        for one in found:
+            verdict = {True: "met", False: "**missed**", None: "" if one.measured else "not measured"}[one.is_met]
+            command = f"`python benchmarks/{target.benchmark}.py`"
+            lines.append(f"| {target.asked} | {one.where} | {one.measured} | {verdict} | {command} |")
+    processors = {p for path in sorted(folder.glob("*.csv")) for p in pd.read_csv(path).processor}
+    return (
+        "\n".join(lines)
+        + f"\n\nOn {' and '.join(sorted(processors))}, 2 cores. No graphics card: what needs one is not measured."
+    )
+
+
+def steps_block(folder: Path = BENCHMARKS) -> str:
+    """Return the Markdown table of where the time of a prediction goes, by length."""
+    table = pd.read_csv(folder / "scaling.csv")
+    lines = ["| submission | slices | " + " | ".join(STEPS) + " |", "|---" * (len(STEPS) + 2) + "|"]
+    for row in table.to_dict("records"):
+        seconds = [row[f"{step}_s"] for step in STEPS]
+        shares = " | ".join(f"{one / sum(seconds):.0%}" for one in seconds)
+        lines.append(f"| `{row['submission']}` | {row['slices']} | {shares} |")
+    return "\n".join(lines)
+
+
+def _runs(row: pd.Series) -> str:
+    """Return how often a side was counted."""
+    return f"{row.runs} run" + ("s" if row.runs > 1 else "")
