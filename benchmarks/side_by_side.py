@@ -148,7 +148,7 @@ def measure(commands: Sequence[Command], runs: int, kept: Path | None = None) ->
             if turn >= most or is_over or not (is_counted or most > 1 or measured.command.warm_up):
                 continue
             measured.run(is_counted)
-            if kept is not None:
+            if kept is not None and (is_counted or measured.outcome != "done"):
                 there[measured.command.key] = {k: v for k, v in vars(measured).items() if k != "command"}
                 write_file(kept, json.dumps(there, indent=1))
     return found

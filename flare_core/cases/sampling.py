@@ -90,12 +90,12 @@ class ClassBalancedCrop:
 
     def corner(self, case: PreparedCase, rng: np.random.Generator) -> tuple[int, int, int]:
         """Return the lowest corner of a patch that contains a voxel of the drawn class, inside the volume."""
-        present = sorted(case.voxels_of)
-        weights = np.array([dict(self.odds).get(channel, 1.0) for channel in present])
+        present, odds = sorted(case.voxels_of), dict(self.odds)
+        weights = np.array([odds.get(channel, 1.0) for channel in present])
         channel = present[rng.choice(len(present), p=weights / weights.sum())]
         center = np.unravel_index(rng.choice(case.voxels_of[channel]), case.channels.shape)
-        room = np.array(case.channels.shape) - self.patch
-        return tuple(int(v) for v in np.clip(np.array(center) - np.array(self.patch) // 2, 0, np.maximum(room, 0)))
+        ends = zip(center, self.patch, case.channels.shape, strict=True)
+        return tuple(min(max(int(c) - p // 2, 0), max(n - p, 0)) for c, p, n in ends)
 
     def cut(self, case: PreparedCase, rng: np.random.Generator, place: Place = ALONE) -> tuple[np.ndarray, np.ndarray]:
         """Return image and channels of one random patch, each of shape `patch`."""
@@ -260,12 +260,11 @@ def cut_out(case: PreparedCase, corner: tuple[int, ...], size: tuple[int, ...]) 
         corner: lowest corner of the box, may be negative.
         size: voxels of the box.
     """
-    shape = case.channels.shape
-    box = tuple(slice(max(c, 0), max(c + s, 0)) for c, s in zip(corner, size, strict=True))
-    image, channels = np.array(case.image[box], np.float32), np.array(case.channels[box])
-    if image.shape != tuple(size):
-        missing = [(max(-c, 0), max(c + s - n, 0)) for c, s, n in zip(corner, size, shape, strict=True)]
-        image, channels = np.pad(image, missing), np.pad(channels, missing)
+    ends = list(zip(corner, size, case.channels.shape, strict=True))
+    box = tuple(slice(max(c, 0), max(min(c + s, n), 0)) for c, s, n in ends)
+    inside = tuple(slice(max(-c, 0), max(min(s, n - c), 0)) for c, s, n in ends)
+    image, channels = np.zeros(size, np.float32), np.zeros(size, case.channels.dtype)
+    image[inside], channels[inside] = case.image[box], case.channels[box]
     return image, channels
 
 

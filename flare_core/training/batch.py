@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -142,4 +142,10 @@ def _as_it_is(batch: Batch) -> Batch:
 def _case(cases: Sequence[PreparedCase], turn: int, seed: int, epoch: int) -> PreparedCase:
     """Return the case of a turn: every lap is a new order."""
     lap, index = divmod(turn, len(cases))
-    return cases[np.random.default_rng([seed, epoch, lap]).permutation(len(cases))[index]]
+    return cases[_order(len(cases), seed, epoch, lap)[index]]
+
+
+@lru_cache(maxsize=64)
+def _order(count: int, seed: int, epoch: int, lap: int) -> np.ndarray:
+    """Return the order of so many cases in a lap."""
+    return np.random.default_rng([seed, epoch, lap]).permutation(count)
