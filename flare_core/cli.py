@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from flare_core.cli_batch import add_engine, engine_of
 from flare_core.cli_judging import add_efficiency, add_evaluate, add_verify
 from flare_core.cli_predicting import add_predict, add_pseudo_label
 from flare_core.cli_showing import add_view
-from flare_core.exits import DONE, INTERRUPTED, REFUSED, SOME_FAILED
+from flare_core.exits import DONE, INTERRUPTED, PIPE_CLOSED, REFUSED, SOME_FAILED
 from flare_core.recipe import PROFILES
 from flare_core.storage import probe
 
@@ -38,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BatchStopped as error:
         print(f"flare {options.command}: stopped: {error}", file=sys.stderr)
         return SOME_FAILED
+    except BrokenPipeError:  # whoever reads our output has seen enough, as in `flare systems | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to be flushed at the end
+        return PIPE_CLOSED
     except (ValueError, OSError) as error:  # every refusal of ours is one of these
         if options.verbose:
             traceback.print_exc()
@@ -104,7 +108,8 @@ def _analyze(options: argparse.Namespace) -> int:
     dataset = Dataset.load(options.dataset, label_map)
     probe(options.out / "presence.csv")
     analysis = analyze(dataset, options.out, engine=engine_of(options))
-    print(analysis.subsets.to_string(index=False))
+    for row in analysis.subsets.itertuples():
+        print(f"{row.split:<10} {row.cases:>5} cases: {row.targets}")
     return SOME_FAILED if analysis.failures else DONE
 
 

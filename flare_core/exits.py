@@ -5,6 +5,7 @@ import sys
 from flare_core.batch import NOT_STARTED, BatchReport
 
 DONE, SOME_FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+PIPE_CLOSED = 141  # as a shell reports a program that SIGPIPE ended
 
 
 def report_cases(report: BatchReport) -> int:

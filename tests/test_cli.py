@@ -10,6 +10,7 @@ import pytest
 
 from flare_core import cli
 from flare_core.cases.nifti import read_image, read_labels
+from flare_core.inference.stored_network import BadModel
 from flare_core.inference.submission import load_submission
 from flare_core.paths import WEIGHTS
 from flare_core.systems import SYSTEMS
@@ -187,3 +188,22 @@ def test_c2_49_an_output_that_cannot_be_written_is_refused_before_any_case_is_re
         (line,) = capsys.readouterr().err.strip().splitlines()
         assert "cannot be written" in line and "choose another place" in line
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_reader_who_has_seen_enough_is_no_error():
+    command = [sys.executable, "-m", "flare_core.cli", "systems"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        running.stdout.readline()
+        running.stdout.close()
+        assert running.stderr.read() == "" and running.wait() == 141
+
+
+def test_a_folder_that_is_no_submission_is_told_which_one_may_be_meant(tmp_path):
+    with pytest.raises(BadModel, match="no such folder"):
+        load_submission(tmp_path / "weights" / "nvauto")
+    with pytest.raises(BadModel, match="no submission.json here; a submission folder is"):
+        load_submission(tmp_path)
+    (tmp_path / "run" / "submission").mkdir(parents=True)
+    (tmp_path / "run" / "submission" / "submission.json").write_text("{}")
+    with pytest.raises(BadModel, match="take .*run/submission"):
+        load_submission(tmp_path / "run")

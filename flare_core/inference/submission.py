@@ -182,9 +182,7 @@ def load_submission(folder: Path, compute: Compute = TORCH) -> Submission:
     try:
         content = read_description(folder / "submission.json")
     except FileNotFoundError:
-        raise BadModel(
-            f"{folder}: no submission.json here; --model takes a submission folder such as weights/nvauto"
-        ) from None
+        raise BadModel(_no_submission(folder)) from None
     try:
         for key in ("inference", "networks"):
             refuse_absurd(content[key], MOST_IN_INFERENCE, key)
@@ -205,6 +203,15 @@ def load_submission(folder: Path, compute: Compute = TORCH) -> Submission:
     except Exception as error:  # fields of a foreign description may be anything
         raise BadModel(f"{folder}/submission.json describes no inference that can run: {error}") from None
     return submission
+
+
+def _no_submission(folder: Path) -> str:
+    """Say why a folder is no submission, and which one may be meant."""
+    if not folder.exists():
+        return f"{folder}: no such folder; --model takes a submission folder such as weights/nvauto of this project"
+    inner = folder / "submission"
+    better = f"take {inner}" if (inner / "submission.json").is_file() else "a submission folder is e.g. weights/nvauto"
+    return f"{folder}: no submission.json here; {better}"
 
 
 def submission_hash(folder: Path) -> str:

@@ -126,7 +126,10 @@ def fill_dataset(trained: Path, dataset: Dataset, out: Path, *, engine: Engine =
     """
     found = sorted(path.parent for root in (trained, trained / "submission") for path in root.glob(TEACHERS))
     if len(found) != 1:
-        raise BadModel(f"{trained}: expected one teacher (teachers/STAGE/submission.json), found {len(found)}")
+        advice = "name a run or submission with one; a method without pseudo-labels has none"
+        raise BadModel(
+            f"{trained}: expected one teacher (teachers/STAGE/submission.json), found {len(found)}; {advice}"
+        )
     try:
         taught = load_submission(found[0]).facts["teaches"]
         cases, labels = decode(taught["cases"], POLICIES), decode(taught["labels"], POLICIES)
