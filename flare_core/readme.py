@@ -114,6 +114,15 @@ def _spent(row: Any) -> str:
     return f"{name}**{row.seconds_median:.3g} s**, {row.peak_mib / 1024:.2g} GiB"
 
 
+def reliability_block(folder: Path = RESULTS / "benchmarks") -> str:
+    """Return the Markdown table of what the long tests tried (tests/reliability.py)."""
+    rows = pd.read_csv(folder / "reliability.csv")
+    lines = ["| what | tried | broke a promise | outcome | command |", "|---|---|---|---|---|"]
+    lines += [f"| {r.what} | {r.tried:,} | {r.failed:,} | {r.outcome} | `{r.command}` |" for r in rows.itertuples()]
+    machines = sorted(set(rows.processor + ", " + rows.cores.astype(str) + " cores"))
+    return "\n".join(lines) + f"\n\nOn {' and '.join(machines)}, beside other work."
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "results": results_block,
     "study": partial(results_block, "study"),
@@ -121,6 +130,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "systems": systems_block,
     "departures": departures_block,
     "speed": speed_block,
+    "reliability": reliability_block,
 }
 PAGES = {README: BLOCKS, PERFORMANCE: {"targets": targets_block, "steps": steps_block}}
 

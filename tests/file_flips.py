@@ -84,7 +84,7 @@ def outcome_of(name: str, content: bytes, touched: tuple[int, int], folder: Path
     """Read one damaged file and say what became of it.
 
     Returns:
-        `refused`, `as before`, `with a warning` or `other, legal` (the last two only without compression).
+        `refused`, `as before`, `with a warning` or `as the changed bytes say` (the last two only without compression).
     Raises:
         AssertionError: for a silently wrong reading. Whatever else is raised is a crash.
     """
@@ -103,7 +103,7 @@ def outcome_of(name: str, content: bytes, touched: tuple[int, int], folder: Path
     _expect_legal(name, found, folder)
     if is_same_place and touched[0] >= OFFSET:
         _expect_only_touched(found, good, touched)
-    return "with a warning" if found.warnings else "other, legal"
+    return "with a warning" if found.warnings else "as the changed bytes say"
 
 
 def _expect_legal(name: str, found: Volume, folder: Path) -> None:
