@@ -141,8 +141,9 @@ def test_c2_46_no_case_name_leaves_the_output_folder(tmp_path):
         report = predict_files([(name, images / "good.nii.gz")], out, Submission(Threshold(), {}, {}), "m")
         assert "a case name" in report.failures[name]
     new = set(tmp_path.rglob("*")) - before
-    assert {path.name for path in new if path.is_file()} == {"good.nii.gz", "good.json", "summary.json"}
     assert all(path.is_relative_to(out) for path in new)
+    assert {path.name for path in out.iterdir()} == {"good.nii.gz", ".flare"}
+    assert {path.name for path in new if path.suffix == ".json"} == {"good.json", "summary.json"}
 
 
 def test_c2_47_no_output_is_written_through_a_link_or_into_the_inputs_by_one(tmp_path):

@@ -17,7 +17,7 @@ import numpy as np
 
 from flare_core.attempt import Reused, warnings_of_this_thread
 from flare_core.batch import BatchReport, pipe_cases
-from flare_core.cases.bad_input import BadInput
+from flare_core.cases.bad_input import BadInput, printable
 from flare_core.cases.nifti import Volume, case_id, check_case_id, read_image, read_place, write_labels
 from flare_core.inference.planner import Plan, Planner
 from flare_core.inference.submission import Submission
@@ -98,7 +98,7 @@ def _name_of(path: Path) -> str:
     try:
         return case_id(path)
     except BadInput:
-        return path.name
+        return printable(path.name)
 
 
 def predict_files(
