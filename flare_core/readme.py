@@ -120,7 +120,7 @@ def reliability_block(folder: Path = RESULTS / "benchmarks") -> str:
     lines = ["| what | tried | broke a promise | outcome | command |", "|---|---|---|---|---|"]
     lines += [f"| {r.what} | {r.tried:,} | {r.failed:,} | {r.outcome} | `{r.command}` |" for r in rows.itertuples()]
     machines = sorted(set(rows.processor + ", " + rows.cores.astype(str) + " cores"))
-    return "\n".join(lines) + f"\n\nOn {' and '.join(machines)}, beside other work."
+    return "\n".join(lines) + f"\n\nOn {' and '.join(machines)}."
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
