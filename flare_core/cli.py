@@ -20,6 +20,7 @@ from flare_core.batch import SERIAL, BatchStopped, Engine
 from flare_core.cli_batch import add_engine, engine_of
 from flare_core.cli_judging import add_efficiency, add_evaluate, add_verify
 from flare_core.cli_predicting import add_predict, add_pseudo_label
+from flare_core.cli_results import add_results
 from flare_core.cli_showing import add_view
 from flare_core.exits import DONE, INTERRUPTED, PIPE_CLOSED, REFUSED, SOME_FAILED
 from flare_core.recipe import PROFILES
@@ -64,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_evaluate(commands)
     add_efficiency(commands)
     add_view(commands)
+    add_results(commands)
     _add_import_nnunet(commands)
     _add_reproduce(commands)
     _add_retrain(commands)

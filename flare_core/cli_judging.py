@@ -84,6 +84,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from flare_core.cases.label_map import read_label_map
     from flare_core.evaluation.evaluate import LabelMaps, evaluate_files, evaluate_folders
     from flare_core.evaluation.flare_rules import RULES
+    from flare_core.evaluation.lesions import lesion_summary
 
     if options.rules not in RULES:
         raise ValueError(f"no rules {options.rules!r}; choose from {', '.join(RULES)}")
@@ -101,6 +102,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     rules, maps = RULES[options.rules], LabelMaps(*maps)
     result = evaluate(options.predictions, options.references, rules, options.out, annotated, maps)
     print(result.summary_table().to_string(index=False))
+    print("lesions:", lesion_summary(result.lesions_table()).to_frame().T.to_string(index=False))
     return DONE if result.is_complete else SOME_FAILED
 
 

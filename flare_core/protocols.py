@@ -10,9 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from flare_core.evaluation.published import protocols
 from flare_core.recipe import Stage, System
+from flare_core.report import environment
 from flare_core.systems import SYSTEMS
 from flare_core.systems.describe import count_parameters
 
@@ -57,6 +59,18 @@ REASONS = {
 }
 """Why a value differs where the system lists no departure."""
 
+WRONG = "background-color: #d55e00; color: #ffffff; font-weight: bold"
+"""A cell that differs: vermilion, which every kind of color vision tells from white."""
+
+HERE = {
+    "System": ("system",),
+    "CPU": ("processor",),
+    "RAM": ("memory",),
+    "Programming language": ("Python",),
+    "Deep learning framework": ("torch", "monai"),
+}
+"""The papers' settings that `report.environment` knows of this machine."""
+
 
 def protocol_differences() -> pd.DataFrame:
     """Compare every printed setting that a recipe has, too, with that recipe at profile `paper`.
@@ -78,6 +92,33 @@ def protocol_differences() -> pd.DataFrame:
             row["equal"] = _is_equal(published, ours, line.key, line.printed)
             rows.append(row | _explanation(row))
     return pd.DataFrame(rows)
+
+
+def settings_beside(differences: pd.DataFrame) -> Styler:
+    """Lay the settings of every training out: a row a stage, a column a setting, red where the paper prints another.
+
+    Args:
+        differences: from `protocol_differences`.
+    Returns:
+        Our values; a red one has the printed value behind it. Empty: the paper does not print the setting.
+    """
+    unequal = differences[~differences["equal"]].groupby(["system", "stage", "key"])["published"].agg(" or ".join)
+    ours = differences.groupby(["system", "stage", "key"])["ours"].first()
+    texts = (ours + ("  ≠ printed " + unequal).reindex(ours.index).fillna("")).unstack()
+    texts = texts[[key for key in (*OURS, "parameters") if key in texts]].fillna("")
+    pairs = dict.fromkeys(zip(differences["system"], differences["stage"], strict=True))
+    order = sorted(pairs, key=lambda pair: list(SYSTEMS).index(pair[0]))
+    return texts.loc[order].style.map(lambda text: WRONG if "≠" in text else "")
+
+
+def environments() -> pd.DataFrame:
+    """Return on what the papers trained, a row a setting and a column a paper, and what this machine is."""
+    printed = protocols()
+    printed = printed[printed["kind"] == "environment"].replace({"setting": {"GPU": "GPU (number and type)"}})
+    table = printed.pivot(index="setting", columns="paper", values="printed")
+    table = table.loc[list(dict.fromkeys(printed["setting"])), list(dict.fromkeys(printed["paper"]))].fillna("")
+    here = environment()
+    return table.assign(here=[", ".join(here[fact] for fact in HERE.get(name, ())) for name in table.index])
 
 
 def _ours(system: System, stage: str, key: str) -> Any:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -85,15 +87,17 @@ def retrain(
 
 
 def record(run: Run) -> None:
-    """Assemble a run's submission, score it, and write its rows of the four result tables."""
+    """Assemble a run's submission, score it, and write its rows of the result tables."""
     assemble(run, run.submission)
     evaluation = score(run.submission, run.dataset, run.folder / f"predictions_{run.variant}")
     history = learning_history(run)
     labels = {"system": run.system.key, "variant": run.variant, "profile": run.profile, "seed": run.seed}
     labels |= {"steps": history.groupby(["stage", "fold"])["step"].max().sum(), "device": devices(run)}
+    labels["recorded"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     tables = {
         "scores": evaluation.scores_table(),
         "summary": evaluation.summary_table(),
+        "lesions": evaluation.lesions_table(),
         "history": history,
         "pseudo_labels": pseudo_label_quality(run),
     }
@@ -102,17 +106,22 @@ def record(run: Run) -> None:
 
 
 def update_results(table: pd.DataFrame, path: Path, run: Run) -> Path:
-    """Write a run's rows into a result table, in place of those of its system, variant and seed; the others stay.
+    """Write a run's rows into a result table, in place of those of its system, variant and seed; see `update_rows`."""
+    return update_rows(table, path, {"system": run.system.key, "variant": run.variant, "seed": run.seed})
+
+
+def update_rows(table: pd.DataFrame, path: Path, own: Mapping[str, Any]) -> Path:
+    """Write rows into a result table, in place of those that have the same values in some columns; the others stay.
 
     Args:
-        table: the run's rows (there may be none), with columns `system`, `variant` and `seed`.
+        table: the rows (there may be none), with columns `system`, `variant` and `seed`.
         path: the file; rows of systems that no longer exist go, the others are in the order of `SYSTEMS`.
-        run: whose rows these are.
+        own: column to value, the same in all of `table`: whose rows these are.
     """
     order = list(SYSTEMS)
     if path.is_file():
         known = pd.read_csv(path)
-        same = known[["system", "variant", "seed"]].eq([run.system.key, run.variant, run.seed]).all(axis=1)
+        same = known[list(own)].eq(list(own.values())).all(axis=1)
         table = _concatenated([table, known[~same & known["system"].isin(order)]])
     ranks = {"system": order.index, "variant": lambda name: (name != AS_PUBLISHED, name), "seed": int}
     return write_csv(

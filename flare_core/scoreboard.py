@@ -234,9 +234,9 @@ def committed(work: Workspace, name: str) -> pd.DataFrame:
 
 
 def mean_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of scores or a summary with the seeds of one training averaged; `seed` and `device` go."""
+    """Return a table of scores or a summary with the seeds of one training averaged; what tells them apart goes."""
     measures = [name for name in ("dsc", "nsd", "false_positive_ml") if name in table]
-    keys = [name for name in table.columns if name not in (*measures, "seed", "device")]
+    keys = [name for name in table.columns if name not in (*measures, "seed", "device", "recorded")]
     return table.groupby(keys, sort=False, dropna=False)[measures].mean().reset_index()
 
 

@@ -1,7 +1,7 @@
 """Score predicted label files against reference files, one pair or two folders, and write the score tables.
 
-Serves the evaluation step: files in, `scores.csv` and `scores_summary.csv` out. Arrays are compared as stored; a
-prediction that is missing or cannot be scored scores 0 and is named.
+Serves the evaluation step: files in, `scores.csv`, `scores_summary.csv` and `scores_lesions.csv` out. Arrays are
+compared as stored; a prediction that is missing or cannot be scored scores 0 and is named.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from flare_core.cases.bad_input import BadInput
 from flare_core.cases.geometry import Geometry, corner_distance_mm
 from flare_core.cases.nifti import Volume, case_id, check_same_grid, read_labels
 from flare_core.evaluation.flare_rules import Rules, SummaryRow, TargetScore, score_case, summarize, unusable_values
+from flare_core.evaluation.lesions import LesionCounts
 from flare_core.evaluation.tables import write_csv
 from flare_core.output_lock import only_run
 from flare_core.recipe import encode
@@ -28,9 +29,10 @@ from flare_core.storage import STATE, file_hash
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Raised by hand when scoring changes, so that what earlier versions scored is scored again."""
 SCORE_COLUMNS = ("case", "target", "dsc", "nsd")
+LESION_COLUMNS = ["case", "lesions", "found", "predicted", "false_positives"]
 _SAME_PLACE = 0.01  # voxels; less than this between two grids is rounding in the header
 
 
@@ -87,11 +89,15 @@ class Evaluation:
         """Return the means with columns `row`, `cases`, `dsc`, `nsd`, `false_positive_ml`."""
         return pd.DataFrame([asdict(row) for row in self.summary])
 
-    def write(self, scores_csv: Path) -> tuple[Path, Path]:
-        """Write the long table to `scores_csv` and the means beside it to `<name>_summary.csv`; return both paths."""
-        scores_csv = Path(scores_csv)
-        summary_csv = scores_csv.with_name(f"{scores_csv.stem}_summary.csv")
-        return write_csv(self.scores_table(), scores_csv), write_csv(self.summary_table(), summary_csv)
+    def lesions_table(self) -> pd.DataFrame:
+        """Return one row a case whose tumors are annotated, with columns `LESION_COLUMNS` (`lesions.LesionCounts`)."""
+        rows = [{"case": c, **asdict(s.lesions)} for c, r in self.cases.items() for s in r.scores if s.lesions]
+        return pd.DataFrame(rows, columns=LESION_COLUMNS)
+
+    def write(self, scores_csv: Path) -> tuple[Path, ...]:
+        """Write the long table to `scores_csv`, beside it `<name>_summary.csv` and `<name>_lesions.csv`; return all."""
+        tables = {"": self.scores_table(), "_summary": self.summary_table(), "_lesions": self.lesions_table()}
+        return tuple(write_csv(t, scores_csv.with_stem(scores_csv.stem + name)) for name, t in tables.items())
 
 
 @dataclass(frozen=True)
@@ -235,7 +241,7 @@ def _score_pair(pair: Pair, rules: Rules, maps: LabelMaps, records: Path | None)
             "maps": encode(maps),
             "annotated": sorted(pair.annotated) if pair.annotated is not None else None,
         }
-        result = kept_result(records / f"{pair.case}.json", made_from, (CaseResult, TargetScore), score)
+        result = kept_result(records / f"{pair.case}.json", made_from, (CaseResult, TargetScore, LesionCounts), score)
     scored = result.result if isinstance(result, Reused) else result
     return Failed(scored, scored.problem) if scored.problem else result
 
@@ -273,7 +279,7 @@ def _finish(evaluation: Evaluation, scores_csv: Path | None) -> Evaluation:
     for line in evaluation.warnings:
         log.warning("evaluate: %s", line)
     if scores_csv is not None:
-        evaluation.write(scores_csv)
+        evaluation.write(Path(scores_csv))
     return evaluation
 
 

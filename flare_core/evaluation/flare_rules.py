@@ -29,6 +29,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from flare_core.cases.labels import BY_NAME, ORGAN_NAMES, TARGET_NAMES, TUMOR
+from flare_core.evaluation.lesions import LesionCounts, count_lesions
 from flare_core.evaluation.metrics import Box, dsc, label_boxes, nsd
 
 NAN = float("nan")
@@ -75,6 +76,8 @@ class TargetScore:
         dsc, nsd: fractions rounded to four digits; NaN where the rules give no score.
         reference_ml: volume in the reference; NaN if the annotator did not mark this target.
         prediction_ml: volume in the prediction; NaN if there is no usable prediction.
+        lesions: of the tumor, counted (no usable prediction predicts none); None for organs, and where the annotator
+            did not mark tumors.
     """
 
     target: str
@@ -82,6 +85,7 @@ class TargetScore:
     nsd: float
     reference_ml: float
     prediction_ml: float
+    lesions: LesionCounts | None = None
 
 
 def official_round(value: float) -> float:
@@ -129,6 +133,8 @@ def score_case(
         score = _score_target(rules, name, masks, spacing_mm)
         if prediction is None:
             score = replace(score, dsc=0.0, nsd=0.0, prediction_ml=NAN)
+        if name == TUMOR.name and name in annotated:
+            score = replace(score, lesions=count_lesions(*masks))
         if name not in annotated:
             score = replace(score, reference_ml=NAN)
             if rules.annotated_only:

@@ -100,6 +100,18 @@ def protocols() -> pd.DataFrame:
     return _read(paths.PUBLISHED / "protocols.csv", numbers=("number",))
 
 
+def counterparts() -> pd.DataFrame:
+    """Return which numbers of ours belong beside the cells of the papers' tables; the first line about a cell holds.
+
+    Returns:
+        Columns `paper`, `table`, `label`, `group` and `column` (the cells; empty: any), `source` (which of our tables;
+        empty: none), `variant` and `stage` (of the run), `fold` (empty: all), `spread` (over what the standard
+        deviation of ours is taken, as the paper does: `cases`, `targets`, `folds`, or `rows`, the mean of the rows'),
+        `reason` (why there is nothing of ours).
+    """
+    return _read(paths.PUBLISHED / "counterparts.csv")
+
+
 def contradictions() -> pd.DataFrame:
     """Return where the papers err or disagree, in tables, text and figures, a row a finding.
 

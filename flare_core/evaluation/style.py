@@ -111,6 +111,18 @@ def save(figure: Figure, name: str, folder: Path) -> tuple[Path, Path]:
     return paths
 
 
+def diverging_color(value: float) -> str:
+    """Return a color for a number on a scale with a middle: orange below 0, white at 0, purple above.
+
+    Args:
+        value: -1 and 1 have the full colors, beyond there is nothing more.
+    Returns:
+        `#rrggbb`, light enough for black text. Orange and purple stay apart for every kind of color vision.
+    """
+    place = 0.5 + 0.26 * max(-1.0, min(1.0, value))
+    return mpl.colors.to_hex(mpl.colormaps["PuOr"](place))
+
+
 def _render(figure: Figure, kind: str) -> bytes:
     """Draw a figure as PNG or SVG without date and version in it."""
     metadata = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}[kind]

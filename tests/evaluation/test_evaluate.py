@@ -45,6 +45,22 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "predictions", tmp_path / "references"
 
 
+def test_lesions_are_counted_a_case_where_tumors_are_annotated(tmp_path):
+    reference, prediction = np.zeros((9, 9, 9), np.uint8), np.zeros((9, 9, 9), np.uint8)
+    reference[1:3, 1, 1] = reference[7, 7, 7] = prediction[1, 1, 1] = prediction[4, 4, 4] = 14
+    for case in ("a", "b", "unmarked", "missing"):
+        save(tmp_path / "references" / f"{case}.nii.gz", reference)
+        if case != "missing":
+            save(tmp_path / "predictions" / f"{case}.nii.gz", reference if case == "b" else prediction)
+    annotated = {"unmarked": ("liver",)}
+    folders = tmp_path / "predictions", tmp_path / "references"
+    evaluation = evaluate_folders(*folders, FLARE23, tmp_path / "s.csv", annotated)
+    table = pd.read_csv(tmp_path / "s_lesions.csv")
+    assert table.to_numpy().tolist() == [["a", 2, 1, 2, 1], ["b", 2, 2, 2, 0], ["missing", 2, 0, 0, 0]]
+    assert list(table.columns) == ["case", "lesions", "found", "predicted", "false_positives"]
+    assert not evaluation.is_complete
+
+
 def test_folders_give_the_two_tables(folders, tmp_path):
     evaluation = evaluate_folders(*folders, FLARE23, tmp_path / "out" / "scores.csv")
     assert evaluation.is_complete
@@ -60,7 +76,8 @@ def test_folders_give_the_two_tables(folders, tmp_path):
     assert list(summary.columns) == ["cases", "dsc", "nsd", "false_positive_ml"]
     assert summary.loc["liver", "dsc"] == round(scores[scores["target"] == "liver"]["dsc"].mean(), 4)
     assert list(summary.index[-3:]) == ["organs", "tumor_bearing_cases", "tumor_free_cases"]
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [".flare", "scores.csv", "scores_summary.csv"]
+    names = [".flare", "scores.csv", "scores_lesions.csv", "scores_summary.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
 
 
 @pytest.mark.parametrize("axes", ["RAS", "LPS", "PSR", "IPL"])
