@@ -13,10 +13,9 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 Cases = Sequence[tuple[str, Any]]
@@ -113,16 +112,20 @@ def attempt(function: Callable[[Any], Any], item: Any) -> Outcome:
 
 
 def in_threads(function: Callable[[Any], Any], cases: Cases, jobs: int) -> Iterator[tuple[str, Outcome]]:
-    """Yield what became of each case, in order; an interruption starts no further one."""
+    """Yield what became of each case as it happens, `jobs` in work at once; who stops asking starts no further one."""
     if jobs == 1 or len(cases) < 2:
         yield from ((case, attempt(function, item)) for case, item in cases)
         return
-    pool = ThreadPoolExecutor(min(jobs, len(cases)), thread_name_prefix="case")
-    try:
-        outcomes = pool.map(partial(attempt, function), [item for _, item in cases])
-        yield from zip([case for case, _ in cases], outcomes, strict=True)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    left, running = iter(cases), {}
+    with ThreadPoolExecutor(min(jobs, len(cases)), thread_name_prefix="case") as pool:
+        while True:
+            while len(running) < jobs and (pair := next(left, None)) is not None:
+                running[pool.submit(attempt, function, pair[1])] = pair[0]
+            if not running:
+                return
+            done = wait(running, return_when=FIRST_COMPLETED).done
+            for future in [future for future in running if future in done]:  # the first started first
+                yield running.pop(future), future.result()
 
 
 def piped(

@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 
 LONGEST_CALL_S = 20
 """A scheduler that does not answer by then is not there."""
-PATIENCE_S = 60
-"""Local workers that are all gone are looked for twice in this time, then given up."""
+PATIENCE_S = 30
+"""When no local worker was seen for so long, new ones are started; after three times as long the batch stops."""
 QUIET = {
     "distributed.scheduler.allowed-failures": 0,  # `batch` itself tries a killed case once more, alone
     "distributed.scheduler.http.routes": [],
@@ -135,6 +135,7 @@ def _outcomes(
 
     left, running = iter(cases), {}
     is_local, missed = client.cluster is not None, 0
+    workers = len(client.cluster.workers) if is_local else 0
     while True:
         room = 1 if careful else max(1, sum(client.nthreads().values()))
         while len(running) < room and (pair := next(left, None)) is not None:
@@ -147,7 +148,10 @@ def _outcomes(
                 finished = wait(list(running), timeout=PATIENCE_S, return_when="FIRST_COMPLETED").done
         except TimeoutError:
             missed = missed + 1 if is_local and not client.nthreads() else 0
-            finished = list(running) if missed > 1 else []
+            if missed == 1:  # killed while they were starting, after which dask gives up on them
+                client.cluster.scale(0)
+                client.cluster.scale(workers)
+            finished = list(running) if missed > 2 else []
         for future in finished:
             yield running.pop(future), _outcome(future)
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from flare_core.attempt import DISK_FULL
 from flare_core.batch import SERIAL, BatchStopped, Engine
 from flare_core.cli_batch import add_engine, engine_of
 from flare_core.cli_judging import add_efficiency, add_evaluate, add_verify
@@ -37,13 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BatchStopped as error:
-        print(f"flare {options.command}: stopped: {error}", file=sys.stderr)
-        return SOME_FAILED
     except BrokenPipeError:  # whoever reads our output has seen enough, as in `flare systems | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to be flushed at the end
         return PIPE_CLOSED
     except (ValueError, OSError) as error:  # every refusal of ours is one of these
+        if isinstance(error, BatchStopped) or getattr(error, "errno", None) in DISK_FULL:
+            print(f"flare {options.command}: stopped: {error}", file=sys.stderr)
+            return SOME_FAILED
         if options.verbose:
             traceback.print_exc()
         print(f"flare {options.command}: {' '.join(str(error).split())}", file=sys.stderr)

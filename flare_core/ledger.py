@@ -28,7 +28,9 @@ class Ledger:
         path = ledger_file(folder)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
-        self._facts = {"title": title, "run": f"{time.strftime('%Y-%m-%dT%H:%M:%S')}-{os.getpid()}"}
+        now = time.time()
+        start = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.localtime(now))}.{int(now % 1 * 1000):03d}"
+        self._facts = {"title": title, "run": f"{start}-{os.getpid()}"}
         self._drop_half_line()
 
     def append(self, case: str, outcome: Outcome) -> None:

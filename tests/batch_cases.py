@@ -3,11 +3,13 @@
 import logging
 import os
 import signal
+import time
 from pathlib import Path
 
 import psutil
 
 from flare_core.batch import Reused
+from flare_core.storage import finished_file
 
 
 def work(item):
@@ -27,3 +29,16 @@ def work(item):
         listening = [c.laddr.ip for c in psutil.Process().net_connections() if c.status == "LISTEN"]
         return len(os.sched_getaffinity(0)), os.environ["OMP_NUM_THREADS"], set(listening)
     return Reused(name) if wish == "is there" else name
+
+
+def write_slowly(item):
+    """Write a case's file, piece by piece, unless it is there."""
+    path = Path(item[0]) / f"{item[1]}.txt"
+    if path.is_file():
+        return Reused(item[1])
+    with finished_file(path) as temporary, temporary.open("w") as file:
+        for number in range(20):
+            file.write(f"{item[1]} {number}\n")
+            file.flush()
+            time.sleep(0.005)
+    return item[1]

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 
 import pytest
 from batch_cases import work
@@ -40,6 +41,16 @@ def test_a_scheduler_that_is_not_there_and_workers_that_do_not_fit_are_refused(m
         map_cases(work, [("a", 1)], engine=Engine("dask", scheduler="tcp://127.0.0.1:9"))
     with pytest.raises(ValueError, match=r"2 workers of \d+.* need .*, this machine has .*; use fewer"):
         map_cases(work, [("a", 1)], engine=Engine("dask", 2, memory_limit=10**15))
+
+
+def test_what_a_worker_cannot_open_fails_with_the_reason_instead_of_hanging(tmp_path, monkeypatch):
+    (tmp_path / "only_here.py").write_text("def work(item):\n    return item\n")
+    spec = spec_from_file_location("only_here", tmp_path / "only_here.py")
+    only_here = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "only_here", only_here)
+    spec.loader.exec_module(only_here)
+    report = map_cases(only_here.work, [("a", 1)], engine=Engine("dask", 1))
+    assert report.failures == {"a": "ModuleNotFoundError: No module named 'only_here'"}
 
 
 def test_distributed_is_imported_only_where_it_is_asked_for():

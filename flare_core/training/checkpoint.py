@@ -6,6 +6,7 @@ and is only ever read by the training that wrote it. (A trained network for othe
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,10 +22,13 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
     Raises:
         TypeError: for a NumPy value, which could not be read again without running what the file says.
+        OSError: if the disk is full (torch's own writer would name neither the reason nor the file).
     """
     _expect_no_numpy(state, path.name)
+    content = io.BytesIO()
+    torch.save(state, content)
     with finished_file(path) as temporary:
-        torch.save(state, temporary)
+        temporary.write_bytes(content.getbuffer())
         if path.exists():
             os.replace(path, previous(path))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,10 +17,18 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from flare_core.batch import BatchStopped
 from flare_core.inference.network import pick_device
 from flare_core.machine import usable_cores
 
 LONGEST_WAIT = timedelta(days=7)
+BROKEN = ("closed by peer", "reset by peer", "Broken pipe", "Connection refused")
+"""What gloo says of a connection whose other end is gone."""
+LOST = "another process of this training ended; its last epoch is saved: start the same again with --resume"
+
+
+class ProcessLost(BatchStopped):
+    """A training whose processes are not all there any more, or that was told to stop for that reason."""
 
 
 @contextmanager
@@ -28,6 +37,8 @@ def joined_processes(wanted: str = "auto") -> Iterator[str]:
 
     Args:
         wanted: as for `pick_device`.
+    Raises:
+        ProcessLost: if another process of the group ended before this one.
     """
     device = pick_device(wanted)
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
@@ -39,10 +50,20 @@ def joined_processes(wanted: str = "auto") -> Iterator[str]:
     # sums kept on the CPU travel by gloo also beside a GPU; the first process may prepare a dataset for hours
     backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
     dist.init_process_group(backend, timeout=LONGEST_WAIT)
+    before = signal.signal(signal.SIGTERM, _told_to_stop)  # torchrun ends the others where one is lost
     try:
         yield device
+    except RuntimeError as error:  # gloo's and NCCL's, when a connection breaks
+        if isinstance(error, dist.DistError) or any(words in str(error) for words in BROKEN):
+            raise ProcessLost(LOST) from error
+        raise
     finally:
+        signal.signal(signal.SIGTERM, before)
         dist.destroy_process_group()
+
+
+def _told_to_stop(*_: object) -> None:
+    raise ProcessLost(LOST)
 
 
 def device_name(device: str) -> str:

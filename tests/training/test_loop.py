@@ -127,16 +127,32 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path):
         load_checkpoint(path)
 
 
-@pytest.mark.parametrize("kind", ["nvauto", "nnunet", "groups"])
-def test_two_processes_train_to_the_weights_of_one_with_the_whole_batch(kind, tmp_path):
+def in_two_processes(*words) -> subprocess.CompletedProcess:
+    """Run the script beside this file by torchrun."""
     script = Path(__file__).with_name("train_in_two_processes.py")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    done = subprocess.run([*map(str, [*command, script, tmp_path, kind])], capture_output=True, text=True, timeout=240)
+    return subprocess.run([*map(str, [*command, script, *words])], capture_output=True, text=True, timeout=240)
+
+
+@pytest.mark.parametrize("kind", ["nvauto", "nnunet", "groups"])
+def test_two_processes_train_to_the_weights_of_one_with_the_whole_batch(kind, tmp_path):
+    done = in_two_processes(tmp_path, kind)
     assert done.returncode == 0, done.stderr[-2000:]
     two, one = _weights(tmp_path / "two"), _weights(tmp_path / "one")
     assert all(torch.allclose(two[name], one[name], atol=2e-5) for name in one)
     losses = [pd.read_csv(tmp_path / name / "history.csv").loss.to_numpy() for name in ("one", "two")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_a_lost_process_ends_the_training_clearly_and_it_goes_on_to_the_same_weights(tmp_path):
+    lost = in_two_processes(tmp_path, "nvauto", 1)
+    assert lost.returncode != 0
+    assert "another process of this training ended" in lost.stderr and "--resume" in lost.stderr, lost.stderr[-2000:]
+    assert load_checkpoint(tmp_path / "two" / "checkpoint.pt")["epoch"] == 1
+    done = in_two_processes(tmp_path, "nvauto")
+    assert done.returncode == 0, done.stderr[-2000:]
+    resumed, whole = _weights(tmp_path / "two"), _weights(tmp_path / "one")
+    assert all(torch.allclose(resumed[name], whole[name], atol=2e-5) for name in whole)
 
 
 def test_a_training_starts_from_every_weight_that_fits(stage, cases, tmp_path):

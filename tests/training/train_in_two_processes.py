@@ -1,5 +1,10 @@
-"""Started twice by torchrun (test_loop.py): train together, then let the first process train alone."""
+"""Started twice by torchrun (test_loop.py): train together, then let the first process train alone.
 
+With a third argument the second process kills itself in that epoch, as the system does for want of memory.
+"""
+
+import os
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -32,8 +37,22 @@ def stage_of(kind: str) -> Stage:
     return replace(stage, optimization=plan)
 
 
-def main(folder: Path, kind: str) -> None:
+def die_in(epoch: int) -> None:
+    """Let the second process be killed when it begins an epoch."""
+    begin = loop._epoch
+
+    def killed(*given, epoch: int, **named):
+        if epoch == last and dist.is_initialized() and dist.get_rank() == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return begin(*given, epoch=epoch, **named)
+
+    last, loop._epoch = epoch, killed
+
+
+def main(folder: Path, kind: str, dies_in: str = "") -> None:
     """Train one small stage on two processes and on one, in float32 so that the sums agree."""
+    if dies_in:
+        die_in(int(dies_in))
     import numpy as np
 
     loop.has_fast_bfloat16 = lambda device: False
@@ -55,4 +74,4 @@ def main(folder: Path, kind: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), *sys.argv[2:])
