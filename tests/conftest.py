@@ -3,10 +3,14 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from flare_core.cases.cohort import write_cohort
 from flare_core.cases.dataset import Dataset
 from flare_core.paths import ROOT
+
+settings.register_profile("fixed", derandomize=True)
+settings.load_profile("fixed")  # the same examples every time: a failure is a change, never a draw
 
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
