@@ -78,19 +78,18 @@ def test_two_smoke_reproductions_from_nothing_give_identical_result_files(tmp_pa
     """Two copies of the committed tree, each with an empty cache, run every notebook: cohort, trainings, tables."""
     git = shutil.which("git")
     tracked = subprocess.run([git, "ls-files"], cwd=paths.ROOT, capture_output=True, text=True, check=True)
-    found = []
+    trees = [tmp_path / "first", tmp_path / "second"]
+    for file in tracked.stdout.splitlines():
+        (trees[0] / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(paths.ROOT / file, trees[0] / file)
+    shutil.copytree(*trees)  # both before anything runs: somebody may be at work in the tree
     with recorded("smoke reproductions from nothing, result files compared", "make test-all") as row:
-        for name in ("first", "second"):
-            tree = tmp_path / name
-            for file in tracked.stdout.splitlines():
-                (tree / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(paths.ROOT / file, tree / file)
+        for tree in trees:
             own = {"PYTHONPATH": str(tree), "XDG_CACHE_HOME": str(tree / "cache"), "OMP_NUM_THREADS": "1"}
             command = [sys.executable, "-m", "flare_core.cli", "reproduce", "--profile", "smoke"]
             done = subprocess.run(command, cwd=tree, env=os.environ | own, capture_output=True, text=True, timeout=3000)
             assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-            found.append(results_below(tree / "runs"))
-        first, second = found
+        first, second = (results_below(tree / "runs") for tree in trees)
         differing = sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name))
         row.update(tried=len(first), failed=len(differing), outcome=f"{len(first) - len(differing)} files identical")
         assert len(first) > 100 and differing == []
