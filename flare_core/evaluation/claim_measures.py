@@ -1,0 +1,176 @@
+"""Read the values that a claim compares from the result tables: one for each seed and case.
+
+Serves the verdicts. A measure names a table, a column or quantity, and which targets and cases count; a side of a
+comparison says whose rows. Tables are those of one profile, `data/results/PROFILE`:
+
+- `scores.csv`, `history.csv`: of trainings (`flare retrain`), and how long they were;
+- `inference_scores.csv`, `inference_facts.csv`, `cases.csv`: of the same networks used in other ways (`flare ablate`),
+  what that cost, and what the references say about the cases;
+- `efficiency.csv`: a fresh process a scan (`flare efficiency`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from flare_core.cases.labels import FIVE_ORGANS, ORGAN_NAMES, TUMOR
+
+if TYPE_CHECKING:
+    from flare_core.evaluation.claim_list import Side
+
+KIDNEYS = ("right_kidney", "left_kidney")
+ADRENAL_GLANDS = ("right_adrenal_gland", "left_adrenal_gland")
+SMALL_ORGANS = (*ADRENAL_GLANDS, "gallbladder")
+RARELY_ANNOTATED = tuple(name for name in ORGAN_NAMES if name not in FIVE_ORGANS)
+LARGE_ORGANS = tuple(name for name in ORGAN_NAMES if name not in SMALL_ORGANS)
+KEPT_WHOLE = ("liver", *KIDNEYS, "spleen", "pancreas", "aorta")
+MB_OF_A_SLICE = 512 * 512 * 3 / 1e6
+"""Two bytes a voxel of the image, one of its label map."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is read of a case.
+
+    Attributes:
+        table: `scores`, `facts` or `efficiency`.
+        column: of scores or efficiency, or the quantity of facts.
+        unit: `points` (fractions, shown times 100), `ml`, `share`, or "" where only ratios make sense.
+        targets: whose values are averaged; none: what is no target's.
+        only: `with tumor` (cases), `at a tumor` or `away` (organs): which rows count.
+        is_timed: whether it exists only if it was measured on an idle machine (`flare ablate --timed`).
+    """
+
+    table: str
+    column: str
+    unit: str
+    targets: tuple[str, ...] = ()
+    only: str = ""
+    is_timed: bool = False
+
+
+MEASURES = {
+    "organ DSC": Measure("scores", "dsc", "points", ORGAN_NAMES),
+    "organ NSD": Measure("scores", "nsd", "points", ORGAN_NAMES),
+    "tumor DSC": Measure("scores", "dsc", "points", (TUMOR.name,), "with tumor"),
+    "tumor NSD": Measure("scores", "nsd", "points", (TUMOR.name,), "with tumor"),
+    "DSC of rarely annotated organs": Measure("scores", "dsc", "points", RARELY_ANNOTATED),
+    "DSC of paired organs": Measure("scores", "dsc", "points", (*KIDNEYS, *ADRENAL_GLANDS)),
+    "DSC of organs kept whole": Measure("scores", "dsc", "points", KEPT_WHOLE),
+    "DSC of small organs": Measure("scores", "dsc", "points", SMALL_ORGANS),
+    "DSC of large organs": Measure("scores", "dsc", "points", LARGE_ORGANS),
+    "DSC of organs at a tumor": Measure("scores", "dsc", "points", ORGAN_NAMES, "at a tumor"),
+    "DSC of organs away from tumors": Measure("scores", "dsc", "points", ORGAN_NAMES, "away"),
+    "DSC lost by splitting kidneys": Measure("facts", "split_dsc", "points", KIDNEYS[:1]),
+    "DSC lost by splitting adrenal glands": Measure("facts", "split_dsc", "points", ADRENAL_GLANDS[:1]),
+    "false tumor volume": Measure("facts", "false_tumor_ml", "ml"),
+    "share of tumor in the box": Measure("facts", "located_share", "points", (TUMOR.name,), "with tumor"),
+    "share of organs in the box": Measure("facts", "located_share", "points", ORGAN_NAMES, "with tumor"),
+    "voxels through networks": Measure("facts", "network_voxels", ""),
+    "seconds of networks": Measure("facts", "network_s", "", is_timed=True),
+    "seconds of post-processing": Measure("facts", "postprocess_s", "", is_timed=True),
+    "seconds of a prediction": Measure("facts", "seconds", "", is_timed=True),
+    "seconds a case": Measure("efficiency", "seconds", ""),
+    "share of start-up": Measure("efficiency", "share_of_start", "points"),
+    "growth of the peak beyond the scan": Measure("efficiency", "growth", "points"),
+}
+
+
+class NotThere(LookupError):
+    """Rows that a claim needs are missing or cannot be compared; the message says which."""
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """The result tables of one profile.
+
+    Attributes:
+        folder: `data/results/PROFILE`.
+    """
+
+    folder: Path
+
+    def values(self, side: Side) -> pd.Series:
+        """Return the values of a side, indexed by seed and case.
+
+        Raises:
+            NotThere: if there is no row.
+        """
+        measure = MEASURES[side.measure]
+        rows = self._rows(side, measure)
+        if measure.targets:
+            rows = rows[rows["target"].isin(measure.targets)]
+        if measure.only:
+            rows = self._only(rows, measure)
+        values = rows.dropna(subset=["value"]).groupby(["seed", "case"])["value"].mean()
+        if values.empty:
+            raise NotThere(f"no rows of {side.rows} for {side.measure}")
+        return values
+
+    def steps(self, side: Side) -> int:
+        """Return the optimizer steps behind a side: those of a fold of each stage it names, added up.
+
+        Raises:
+            NotThere: if a stage's training is not recorded or its folds differ in length.
+        """
+        history = self._table("history")
+        own = history[(history["system"] == side.system) & history["stage"].isin(side.stages)]
+        named = own[own["variant"] == side.variant]
+        own = named if len(named) else own[own["variant"] == "as_published"]  # networks used otherwise
+        lengths = own.groupby(["stage", "fold", "seed"])["step"].max().groupby("stage").agg(["min", "max"])
+        if set(lengths.index) != set(side.stages) or (lengths["min"] != lengths["max"]).any():
+            raise NotThere(f"no trainings of one length of {side.system} {side.variant}: {', '.join(side.stages)}")
+        return int(lengths["max"].sum())
+
+    def _rows(self, side: Side, measure: Measure) -> pd.DataFrame:
+        """Return a side's rows with columns seed, case, target and value."""
+        if measure.table == "efficiency":
+            return self._efficiency(side, measure)
+        name = {"scores": "inference_scores" if side.source == "inference" else "scores", "facts": "inference_facts"}
+        table = self._table(name[measure.table])
+        rows = table[(table["system"] == side.system) & (table["variant"] == side.variant)]
+        if measure.table == "facts":
+            return rows[rows["quantity"] == measure.column]
+        return rows.assign(value=rows[measure.column])
+
+    def _efficiency(self, side: Side, measure: Measure) -> pd.DataFrame:
+        """Return a submission's scans, smallest first, with the measure as `value`."""
+        table = self._table("efficiency")
+        rows = table[(table["submission"] == side.system) & table["seconds"].notna()].sort_values("slices")
+        beyond = rows["peak_mb"] - MB_OF_A_SLICE * rows["slices"]
+        rows = rows.assign(share_of_start=rows["start_s"] / rows["seconds"], seed=0)
+        if measure.column == "growth" and len(rows):
+            rows = rows.assign(growth=beyond / beyond.iloc[0] - 1).iloc[1:]
+        return rows.assign(value=rows.get(measure.column))
+
+    def _only(self, rows: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+        """Return the rows that count; an organ's scores at and away from tumors are what it differs from its mean."""
+        cases = self._table("cases")
+        if measure.only == "with tumor":
+            tumors = cases[(cases["target"] == TUMOR.name) & (cases["volume_ml"] > 0)]
+            return rows[rows["case"].isin(tumors["case"])]
+        usual = rows.groupby(["seed", "target"])["value"].transform("mean")
+        rows = rows.assign(value=rows["value"] - usual).merge(cases[cases["volume_ml"] > 0], on=["case", "target"])
+        return rows[rows["touches_tumor"].astype(bool) == (measure.only == "at a tumor")]
+
+    def _table(self, name: str) -> pd.DataFrame:
+        """Return a table, read once.
+
+        Raises:
+            NotThere: if there is no such file.
+        """
+        if name not in self._read:
+            file = self.folder / f"{name}.csv"
+            if not file.is_file():
+                raise NotThere(f"no {file.name} at the profile {self.folder.name}")
+            self._read[name] = pd.read_csv(file)
+        return self._read[name]
+
+    @cached_property
+    def _read(self) -> dict[str, pd.DataFrame]:
+        return {}
