@@ -19,7 +19,7 @@ from pathlib import Path
 from flare_core.attempt import DISK_FULL
 from flare_core.batch import SERIAL, BatchStopped, Engine
 from flare_core.cli_batch import add_engine, engine_of
-from flare_core.cli_judging import add_efficiency, add_evaluate, add_verify
+from flare_core.cli_judging import add_ablate, add_claims, add_efficiency, add_evaluate, add_verify
 from flare_core.cli_predicting import add_predict, add_pseudo_label
 from flare_core.cli_results import add_results
 from flare_core.cli_showing import add_view
@@ -70,6 +70,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_import_nnunet(commands)
     _add_reproduce(commands)
     _add_retrain(commands)
+    add_ablate(commands)
+    add_claims(commands)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The commands of `flare` that judge: `verify` (data), `evaluate` (how good) and `efficiency` (at what cost).
+"""The commands of `flare` that judge: `verify` (data), `evaluate`, `efficiency` (at what cost), `ablate`, `claims`.
 
 A part of `flare_core.cli`, which adds them to its parser.
 """
@@ -6,6 +6,7 @@ A part of `flare_core.cli`, which adds them to its parser.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import signal
 from collections.abc import Iterator
@@ -138,3 +139,45 @@ def _efficiency(options: argparse.Namespace) -> int:
     report = measure_efficiency(subjects, scans, options.out, conditions, force=options.force)
     print(readable(EfficiencyTables.read(options.out).rows).to_string(index=False))
     return report_cases(report)
+
+
+def add_ablate(commands: argparse._SubParsersAction) -> None:
+    """Add `flare ablate`."""
+    parser = commands.add_parser("ablate", help="use trained networks in other ways, score that, judge the claims anew")
+    parser.add_argument("system", nargs="*", metavar="SYSTEM", help="default: all that have a submission")
+    parser.add_argument("--profile", default="mini")
+    parser.add_argument("--timed", action="store_true", help="measure seconds, too; let nothing else run meanwhile")
+    parser.set_defaults(run=_ablate)
+
+
+def _ablate(options: argparse.Namespace) -> int:
+    from flare_core.ablate import ablate
+    from flare_core.systems import SYSTEMS
+
+    for name in options.system:
+        if name not in SYSTEMS:
+            raise ValueError(f"no system {name!r}; choose from {', '.join(SYSTEMS)}")
+    ablate(options.profile, options.system, timed=options.timed)
+    return DONE
+
+
+def add_claims(commands: argparse._SubParsersAction) -> None:
+    """Add `flare claims`."""
+    parser = commands.add_parser("claims", help="the verdict on every claim of the papers, from the result tables")
+    parser.add_argument("id", nargs="*", metavar="CLAIM", help="only these, with the reason and how to rerun each")
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(run=_claims)
+
+
+def _claims(options: argparse.Namespace) -> int:
+    from flare_core.evaluation.claim_list import read_claims
+    from flare_core.evaluation.claim_texts import as_data, as_text, in_detail
+    from flare_core.evaluation.claims import judge_claims
+
+    claims = read_claims().only(options.id)
+    findings = judge_claims(claims)
+    if options.json:
+        print(json.dumps(as_data(claims, findings), indent=2))
+    else:
+        print((in_detail if options.id else as_text)(claims, findings))
+    return DONE

@@ -22,7 +22,8 @@ class Override:
 
     Attributes:
         where: dotted path from the system, e.g. `inference.window.roi`; a stage is reached by its name and every stage
-            by `*`, e.g. `round1.optimization.epochs` or `*.network.width`.
+            by `*`, a member of a tuple by its number, e.g. `round1.optimization.epochs`, `*.network.width` or
+            `inference.postprocessing.1`.
         value: the new value.
         reason: why short training on small data needs it.
     """
@@ -104,7 +105,8 @@ class System:
         limits: the challenge's tolerances.
         departures: where the paper is silent or contradicts itself.
         profiles: profile name to its overrides; `paper` is the value itself.
-        ablations: the paper's own experiments as overrides on any profile.
+        ablations: experiments as overrides on any profile: the paper's own, and what its claims need. Some train
+            (`trains`), others only use the trained networks in another way.
     """
 
     key: str
@@ -149,6 +151,10 @@ class System:
             raise ValueError(f"{self.key} has no ablation {name!r}; choose from {', '.join(self.ablations)}")
         return self._with(self.ablations[name])
 
+    def trains(self, name: str) -> bool:
+        """Say whether an ablation changes a training; one that does not needs the system's own networks alone."""
+        return self.ablated(name).stages != self.stages
+
     def _with(self, overrides: Iterable[Override]) -> System:
         """Return this system with overrides applied in order."""
         system = self
@@ -168,6 +174,9 @@ def replaced(value: Any, where: str, new: Any) -> Any:
         AttributeError: if a name on the path is no field.
     """
     head, _, rest = where.partition(".")
+    if isinstance(value, tuple) and head.isdecimal() and int(head) < len(value):
+        at = int(head)
+        return (*value[:at], replaced(value[at], rest, new) if rest else new, *value[at + 1 :])
     if isinstance(value, System) and head in ("*", *(stage.name for stage in value.stages)):
         stages = tuple(replaced(s, rest, new) if head in ("*", s.name) else s for s in value.stages)
         return replace(value, stages=stages)

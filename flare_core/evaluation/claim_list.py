@@ -138,6 +138,13 @@ class ClaimList:
     chance: float
     chance_reason: str
 
+    def only(self, ids: Collection[str]) -> ClaimList:
+        """Return the claims with these ids (none given: all); raises BadClaim for an unknown one."""
+        known = [claim.id for claim in self.claims]
+        for name in ids:
+            _one_of(name, known, "claim")
+        return replace(self, claims=tuple(claim for claim in self.claims if claim.id in ids or not ids))
+
 
 def read_claims(path: Path = CLAIMS) -> ClaimList:
     """Read and check the claims.

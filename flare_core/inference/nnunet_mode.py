@@ -169,6 +169,7 @@ class NnUNetPredictor:
                 with timed("network"):
                     scores = run(padded[at][None, None])[0]
                 counted("windows", 2 ** len(self.mirror_axes))
+                counted("voxels", math.prod(self.window))  # `mirrored` counts the views
                 total[(slice(None), *at)] += scores * weights  # half += float: added in single precision, then rounded
                 covered[at] += weights
             total /= covered

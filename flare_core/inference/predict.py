@@ -158,6 +158,7 @@ class Job:
         labels: uint8 target ids in RAS+, once they are computed.
         timings: seconds by step: read, resample, network, reduce, postprocess, write, and other.
         windows: how many all networks together were shown.
+        voxels: of these windows, each as often as it passed through a network.
         warnings: what was said of it while it was computed, each once; what reading found is in `image.warnings`.
     """
 
@@ -168,6 +169,7 @@ class Job:
     labels: np.ndarray | None = None
     timings: dict[str, float] = field(default_factory=dict)
     windows: int = 0
+    voxels: int = 0
     warnings: tuple[str, ...] = ()
 
 
@@ -220,7 +222,8 @@ class CaseSteps:
         image = job.image
         job.image = replace(image, data=np.broadcast_to(np.uint8(0), image.data.shape))
         job.timings |= steps.seconds
-        job.windows, job.warnings = steps.counts["windows"], tuple(dict.fromkeys(said))
+        job.windows, job.voxels = steps.counts["windows"], steps.counts["voxels"]
+        job.warnings = tuple(dict.fromkeys(said))
         job.timings["other"] = time.perf_counter() - start - sum(steps.seconds.values())
         return job
 
@@ -239,6 +242,7 @@ class CaseSteps:
             "seconds": round(seconds, 3),
             "timings": {step: round(spent, 3) for step, spent in job.timings.items()},
             "windows": job.windows,
+            "network_voxels": job.voxels,
             "warnings": [*job.image.warnings, *job.warnings],
         }
         if job.plan.estimate is not None:

@@ -44,6 +44,7 @@ class RegionEnsemble(Inference):
         postprocessing: rules applied to the label map in order.
         favored: (channel, factor) pairs: a channel's mean score counts so many times before the largest one wins. The
             mean of networks that rarely agree on a small target stays below a half where each of them is sure.
+        most: so many of the members at most, the first ones; None: all of them.
     """
 
     localizer: str
@@ -56,6 +57,7 @@ class RegionEnsemble(Inference):
     average: str
     postprocessing: tuple
     favored: tuple[tuple[int, float], ...] = ()
+    most: int | None = None
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -74,7 +76,7 @@ class RegionEnsemble(Inference):
         labels = np.zeros(image_hu.shape, np.uint8, order="F")
         if not is_constant(image_hu):
             region = self.region(image_hu, spacing_mm, networks)
-            members = networks[self.members]
+            members = networks[self.members][: self.most]
             grid = members[0].preprocessing.on_grid(image_hu[region], spacing_mm)
             slabs = map(self._favor, self._average(grid, members))
             slabs_to_labels(slabs, grid.shape, labels[region], members[0].scheme.table)

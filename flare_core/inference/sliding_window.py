@@ -145,6 +145,7 @@ class RollingSums:
         """Return a network's float32 scores (B, C, *window) for the windows at B corners of this layer."""
         windows = [self._window(corner) for corner in corners]
         counted("windows", len(windows))
+        counted("voxels", sum(window.size for window in windows))
         with timed("network"):
             return network(np.stack(windows)[:, None], *([True] if probabilities else []))
 
@@ -207,6 +208,7 @@ def mirrored(network: Network, axes: Sequence[int]) -> Network:
     def averaged(windows: np.ndarray, *probabilities: bool) -> np.ndarray:
         total = network(windows, *probabilities)
         for view in views:
+            counted("voxels", windows.size)
             total = total + np.flip(network(np.flip(windows, view), *probabilities), view)
         return total / np.float32(len(views) + 1)
 

@@ -23,7 +23,7 @@ from flare_core.cases.interpolation import best_channel
 from flare_core.cases.labels import LabelScheme
 from flare_core.inference.backends import Network
 from flare_core.inference.planes import Corner, Held, Padded, Planes
-from flare_core.inference.sliding_window import RollingSums, SlidingWindow, Visits, evenly_spread
+from flare_core.inference.sliding_window import RollingSums, SlidingWindow, Visits, evenly_spread, mirrored
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,7 @@ class SparseWindow:
         tubes: names of the targets that run along the body.
         weighting: `gaussian` or `constant`, as in `SlidingWindow`.
         batch: windows a forward pass (the central one is always alone).
+        mirror_axes: as in `SlidingWindow`.
     """
 
     window: tuple[int, int, int]
@@ -66,6 +67,7 @@ class SparseWindow:
     tubes: tuple[str, ...] = ("aorta", "inferior_vena_cava", "esophagus")
     weighting: str = "gaussian"
     batch: int = 1
+    mirror_axes: tuple[int, ...] = ()
 
     def window_for(self, network: Network, shape: Sequence[int]) -> tuple[int, int, int]:
         """Return the window, which is the same for every network and volume."""
@@ -116,7 +118,8 @@ class SparseWindow:
         padded = Padded(image, self.window)
         xs, ys, zs = self.positions(padded.shape)
         sums = RollingSums(padded, SlidingWindow(self.window, weighting=self.weighting).weights())
-        channels = network.scheme.channels
+        channels, scheme, batch = network.scheme.channels, network.scheme, getattr(network, "batch", None) or self.batch
+        network = mirrored(network, self.mirror_axes)
         is_empty = False
         for z in zs:
             yield from sums.planes_below(z, channels)
@@ -131,9 +134,8 @@ class SparseWindow:
             if is_empty or self._is_half_empty(labels):
                 continue
             sums.add([center], scores)
-            others = self._others(labels, network.scheme, [(x, y, z) for y in ys for x in xs], center)
+            others = self._others(labels, scheme, [(x, y, z) for y in ys for x in xs], center)
             others = sums.inhabited(others)
-            batch = getattr(network, "batch", None) or self.batch
             for start in range(0, len(others), batch):
                 group = others[start : start + batch]
                 sums.add(group, sums.run(network, group, probabilities))

@@ -27,7 +27,8 @@ def describe(system: System, profile: str) -> dict[str, Any]:
 
     Returns:
         `key`, `title`, `reference`, `profile`, `networks` (role, stage, channels, parameters, trained folds), `stages`,
-        `inference`, `limits`, `departures`, `overrides` (none for `paper`) and `ablations`.
+        `inference`, `limits`, `departures`, `overrides` (none for `paper`) and `ablations` (name to `trains`, whether
+        it needs a training, and its `overrides`).
     """
     shrunk = system.at(profile)
     networks = [
@@ -51,7 +52,10 @@ def describe(system: System, profile: str) -> dict[str, Any]:
         "limits": encode(system.limits),
         "departures": encode(system.departures),
         "overrides": encode(system.profiles.get(profile, ())),
-        "ablations": list(system.ablations),
+        "ablations": {
+            name: {"trains": system.trains(name), "overrides": encode(overrides)}
+            for name, overrides in system.ablations.items()
+        },
     }
 
 
@@ -70,6 +74,10 @@ def describe_as_text(system: System, profile: str) -> str:
     if data["overrides"]:
         lines.append(f"  what {profile} changes")
         lines += [f"    {item['where']}: {item['reason']}" for item in data["overrides"]]
+    lines.append("  ablations")
+    for name, ablation in data["ablations"].items():
+        lines.append(f"    {name} ({'trained' if ablation['trains'] else 'the same networks'})")
+        lines += [f"      {item['where']}: {item['reason']}" for item in ablation["overrides"]]
     lines.append("  departures")
     lines += [f"    {item['topic']}: {item['ours']} (other: {item['other']})" for item in data["departures"]]
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from flare_core.inference.sliding_ensemble import SlidingEnsemble
 from flare_core.models.unet import PlainUNet, ResidualEncoderUNet
 from flare_core.recipe import Limits, Stage, System
 from flare_core.systems import nnunet
-from flare_core.systems.dkfz_profiles import DEPARTURES, PROFILES
+from flare_core.systems.dkfz_profiles import ABLATIONS, DEPARTURES, PROFILES
 from flare_core.training.objective import Supervised
 from flare_core.training.selection import LABELED, AsGiven
 
@@ -64,6 +64,7 @@ DKFZ_BS8 = System(
     limits=Limits(time_s=45, memory_mib=4096),  # [P 3.1]
     departures=DEPARTURES,
     profiles=PROFILES["dkfz_bs8"],
+    ablations=ABLATIONS["dkfz_bs8"],
 )
 DKFZ_BS4_8 = replace(
     DKFZ_BS8,
@@ -72,4 +73,5 @@ DKFZ_BS4_8 = replace(
     stages=(BATCH4, BATCH8),
     inference=replace(DKFZ_BS8.inference, members=("batch4", "batch8")),  # [P 3.3]
     profiles=PROFILES["dkfz_bs4_8"],
+    ablations=ABLATIONS["dkfz_bs4_8"],
 )

@@ -75,3 +75,16 @@ PROFILES = {
     key: {"smoke": _smoke(members), "mini": _mini(members), "study": (*_mini(members), *mini.study(*members))}
     for key, members in (("dkfz_bs8", ("batch8",)), ("dkfz_bs4_8", ("batch4", "batch8")))
 }
+
+ABLATIONS = {
+    "dkfz_bs8": {
+        "cubic_splines": (
+            Override("*.preprocessing.order", 3, "section 2: images as nnU-Net resamples them by default"),
+        ),
+    },
+    "dkfz_bs4_8": {
+        "batch4_alone": (
+            Override("inference.members", ("batch4",), "section 2.1: what a larger batch is better than"),
+        ),
+    },
+}

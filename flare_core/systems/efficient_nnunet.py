@@ -16,7 +16,7 @@ from flare_core.inference.sparse_window import SparseWindow
 from flare_core.models.unet import PlainUNet
 from flare_core.recipe import Limits, Stage, System
 from flare_core.systems import nnunet
-from flare_core.systems.efficient_nnunet_profiles import DEPARTURES, PROFILES
+from flare_core.systems.efficient_nnunet_profiles import ABLATIONS, DEPARTURES, PROFILES
 from flare_core.training.objective import Supervised
 from flare_core.training.selection import EVERY_CASE, AnnotatedCases, AsGiven, PseudoLabels
 
@@ -98,4 +98,5 @@ EFFICIENT_NNUNET = System(
     limits=Limits(time_s=15, memory_mib=4096),  # [P 3.1]
     departures=DEPARTURES,
     profiles=PROFILES,
+    ablations=ABLATIONS,
 )

@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
+from flare_core.cases.labels import ORGAN_NAMES
 from flare_core.inference.merged_networks import MergedNetworks
 from flare_core.inference.sliding_ensemble import SlidingEnsemble
 from flare_core.inference.sparse_window import SparseWindow
 from flare_core.recipe import Departure, Override
 from flare_core.systems import mini
-from flare_core.training.selection import PseudoLabels
+from flare_core.training.selection import AnnotatedCases, AsGiven, PseudoLabels
 
 DEPARTURES = (
     Departure(
@@ -101,3 +102,26 @@ SMOKE = (
     ),
 )
 PROFILES = {"smoke": SMOKE, "mini": MINI, "study": (*MINI, *mini.study("student", "tumor"))}
+
+LABELED_ONLY = (
+    Override("student.cases", AnnotatedCases(ORGAN_NAMES), "table 6: the completely labeled cases alone"),
+    Override("student.labels", AsGiven(), "nothing to fill"),
+)
+LARGE = Override(
+    "student.network", mini.unet(16, 32, 64, 128, 160), "table 6: four times the weights of `mini`'s student"
+)
+ABLATIONS = {
+    "labeled_only": LABELED_ONLY,
+    "large": (LARGE,),
+    "large_labeled_only": (LARGE, *LABELED_ONLY),
+    "coarse_grid": (Override("student.preprocessing.spacing_mm", (6, 6, 6), "section 4.1: `mini` has 4 mm"),),
+    "every_window": (
+        Override("inference.organs.window.empty_voxels", 0, "section 1: no slab is dropped"),
+        Override("inference.organs.window.half_empty_voxels", 0, "the same"),
+        Override("inference.organs.window.tubes", (), "no window of a slab is left out"),
+    ),
+    "mirrored": (
+        Override("inference.organs.window.mirror_axes", (0, 1, 2), "section 2.3: nnU-Net's default, switched off"),
+        Override("inference.tumor.window.mirror_axes", (0, 1, 2), "the same"),
+    ),
+}

@@ -1,7 +1,10 @@
 """What nvauto's profiles change and where its paper leaves a choice: values only (see `nvauto.py` for the method)."""
 
+from dataclasses import replace
+
+from flare_core.cases.labels import SEPARATE
 from flare_core.cases.sampling import ClassBalancedCrop
-from flare_core.inference.postprocessing import LongestRun, RemoveSmall, SplitPairs
+from flare_core.inference.postprocessing import KeepLargest, LongestRun, RemoveSmall, SplitPairs
 from flare_core.inference.sliding_ensemble import SlidingEnsemble
 from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.models.segresnet import SegResNet
@@ -131,14 +134,44 @@ SMOKE = (
 )
 PROFILES = {"smoke": SMOKE, "mini": MINI, "study": (*MINI, *mini.study("round2"))}
 
+NAIVE_TUMOR = (
+    Override("round2.sampling.odds", (), "the control of what `mini` does for tumors: every class with equal odds"),
+    Override("round2.loss.loss", DiceFocal(focal_over="voxels"), "and with equal weight"),
+)
 ABLATIONS = {
     "partial_as_full": (
         Override("round2.labels", AsGiven(), "section 2.3: training on the partial labels as they are was futile"),
         Override("round2.start", "", "one round, from random weights"),
         Override("round2.trained_folds", (0,), "one network shows it"),
     ),
-    "naive_tumor": (
-        Override("round2.sampling.odds", (), "the control of what `mini` does for tumors: every class with equal odds"),
-        Override("round2.loss.loss", DiceFocal(focal_over="voxels"), "and with equal weight"),
+    "first_round": (
+        Override("inference.members", "round1", "the control of `partial_as_full`: taught by the complete cases alone"),
+        Override("inference.most", 1, "one network, too"),
     ),
+    "naive_tumor": NAIVE_TUMOR,
+    "tumor_weight_10": (
+        *NAIVE_TUMOR,
+        Override("round2.loss.loss.channel_weights", ((12, 10.0),), "section 4: a high weight for the tumor's loss"),
+    ),
+    "separate_sides": (
+        Override("round1.scheme", SEPARATE, "section 2.5: left and right as classes of their own"),
+        Override("round2.scheme", SEPARATE, "the same"),
+        Override("round1.sampling.odds", ((14, 8.0),), "as in `mini`: the tumor's channel is 14"),
+        Override("round2.sampling.odds", ((14, 16.0),), "the same"),
+        Override("round2.loss.loss", replace(TUMOR_LOSS, focal_weights=((14, 40.0),)), "the same"),
+        Override("inference.favored", ((14, 2.0),), "the same"),
+        Override("round2.labels.inference.postprocessing.0", SplitPairs(()), "nothing to split"),
+        Override("inference.postprocessing.0", SplitPairs(()), "the same"),
+    ),
+    "overlap": (
+        Override("inference.window.overlap", 0.625, "section 4.1: the default that the submission gave up"),
+        Override("inference.window.weighting", "gaussian", "the template's"),
+    ),
+    "one_model": (Override("inference.most", 1, "section 2.5: one network is faster, at the price of accuracy"),),
+    "no_region_crop": (Override("inference.localizer", "", "section 2.5: what the crop saves"),),
+    "no_first_model_crop": (Override("inference.first_model_crop", False, "section 2.5: what it saves and costs"),),
+    "largest_components": (
+        Override("inference.postprocessing.1", KeepLargest(RUN_ORGANS), "section 2.6: in 3-D, not along the body"),
+    ),
+    "no_components": (Override("inference.postprocessing.1", LongestRun(()), "section 2.6: every stray slice stays"),),
 }

@@ -20,7 +20,7 @@ from flare_core.models.phtrans import PHTrans
 from flare_core.models.unet import ResidualEncoderUNet
 from flare_core.recipe import Limits, Stage, System
 from flare_core.systems import nnunet
-from flare_core.systems.stmt_profiles import DEPARTURES, PROFILES
+from flare_core.systems.stmt_profiles import ABLATIONS, DEPARTURES, PROFILES
 from flare_core.training.mean_teacher import MeanTeacher
 from flare_core.training.objective import Supervised
 from flare_core.training.selection import (
@@ -133,4 +133,5 @@ STMT = System(
     limits=Limits(time_s=15, memory_mib=4096),  # [P 3.1]
     departures=DEPARTURES,
     profiles=PROFILES,
+    ablations=ABLATIONS,
 )

@@ -1,12 +1,14 @@
 """What stmt's profiles change and where its paper leaves a choice: values only (see `stmt.py` for the method)."""
 
+from flare_core.cases.labels import ORGAN_NAMES
 from flare_core.cases.preprocessing import FixedGrid, IntensityWindow
 from flare_core.cases.sampling import WholeVolume
 from flare_core.inference.sliding_ensemble import SlidingEnsemble
 from flare_core.models.unet import ResidualEncoderUNet
 from flare_core.recipe import Departure, Override
 from flare_core.systems import mini
-from flare_core.training.selection import PseudoLabels
+from flare_core.training.objective import Supervised
+from flare_core.training.selection import AnnotatedCases, InEqualNumbers, PartlyLabeledCases, PseudoLabels
 
 DEPARTURES = (
     Departure(
@@ -132,3 +134,19 @@ SMOKE = (
     Override("organs.optimization.batch", 3, "one case a group"),
 )
 PROFILES = {"smoke": SMOKE, "mini": MINI, "study": (*MINI, *mini.study("organs"))}  # tumor networks as in mini
+
+FULL, PARTIAL = AnnotatedCases(ORGAN_NAMES), PartlyLabeledCases(ORGAN_NAMES)
+ABLATIONS = {
+    "complete_only": (
+        Override("organs.cases", FULL, "table 3, FSO: the completely labeled cases alone"),
+        Override("organs.objective", Supervised(), "one kind of cases"),
+    ),
+    "without_unlabeled": (
+        Override("organs.cases", InEqualNumbers((FULL, PARTIAL)), "table 3: self-training with partial labels"),
+        Override("organs.objective", Supervised((1.0, 1.0)), "two kinds of cases"),
+    ),
+    "supervised_tumor": (
+        Override("tumor.objective", Supervised(), "table 3, FST, trained on for as long as the mean teacher"),
+    ),
+    "every_component": (Override("inference.organ_rules", (), "section 2.3: what post-processing is worth"),),
+}

@@ -20,7 +20,7 @@ from flare_core.models.swinx import SwinX
 from flare_core.models.unet import PlainUNet
 from flare_core.recipe import Limits, Stage, System
 from flare_core.systems import nnunet
-from flare_core.systems.swinx_profiles import DEPARTURES, PROFILES
+from flare_core.systems.swinx_profiles import ABLATIONS, DEPARTURES, PROFILES
 from flare_core.training.losses import DeepSupervision, DiceCrossEntropy
 from flare_core.training.objective import Supervised
 from flare_core.training.optimization import AdamW, Optimization, WarmupCosine
@@ -104,4 +104,5 @@ SWINX = System(
     limits=Limits(time_s=15, memory_mib=4096),  # the challenge's; the paper speaks of 60 s
     departures=DEPARTURES,
     profiles=PROFILES,
+    ablations=ABLATIONS,
 )

@@ -100,3 +100,8 @@ SMOKE = (
     Override("inference.window", mini.SMOKE_WINDOW, "the training size"),
 )
 PROFILES = {"smoke": SMOKE, "mini": MINI, "study": (*MINI, *mini.study("finetuning"))}
+
+ABLATIONS = {
+    "from_scratch": (Override("finetuning.start", "", "section 2.3: the same fine-tuning without pretraining"),),
+    "no_overlap": (Override("inference.window.overlap", 0.0, "section 4.1: faster, and worse"),),
+}

@@ -1,0 +1,116 @@
+"""Lay the verdicts out for people and programs: a table for a terminal, details of a claim, JSON, Markdown.
+
+Serves `flare claims`, the README and notebook 09.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from flare_core.evaluation.claim_list import Claim, ClaimList
+from flare_core.evaluation.claims import (
+    CONTRADICTED,
+    INCONCLUSIVE,
+    NOT_TESTED,
+    REPRODUCED,
+    Finding,
+    overall,
+    shown,
+    shown_with_interval,
+)
+
+VERDICTS = (REPRODUCED, CONTRADICTED, INCONCLUSIVE, NOT_TESTED)
+WIDTH = 100
+
+
+def of_claim(claim: Claim, findings: Sequence[Finding]) -> list[Finding]:
+    """Return a claim's findings."""
+    return [finding for finding in findings if finding.claim == claim.id]
+
+
+def counts(claims: ClaimList, findings: Sequence[Finding]) -> str:
+    """Say in a line how many claims got which verdict."""
+    verdicts = [overall(of_claim(claim, findings)) for claim in claims.claims]
+    told = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS if verdict in verdicts)
+    return f"{len(verdicts)} claims: {told}"
+
+
+def as_text(claims: ClaimList, findings: Sequence[Finding]) -> str:
+    """Return a table of at most 100 columns, a line a test; differences of scores are in points."""
+    lines = [f"{'claim and measure':<49}{'published':>10}  {'ours [95 %]':<25}{'verdict':<12}"]
+    for claim in claims.claims:
+        lines.append(claim.id)
+        for finding in of_claim(claim, findings):
+            cells = _clipped(finding.test, 46), shown(finding.published, finding.unit), shown_with_interval(finding)
+            lines.append(f"  {cells[0]:<47}{cells[1]:>10}  {cells[2]:<25}{finding.verdict}")
+    lines += ["", counts(claims, findings), "Details and how to rerun a claim: flare claims CLAIM"]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def in_detail(claims: ClaimList, findings: Sequence[Finding]) -> str:
+    """Return everything about some claims as text."""
+    lines = []
+    for claim in claims.claims:
+        lines += [f"{claim.id}: {overall(of_claim(claim, findings))}"]
+        lines += textwrap.wrap(claim.statement, WIDTH - 2, initial_indent="  ", subsequent_indent="  ")
+        facts = {"claimed in": f"{claim.paper}, {claim.place}", "margin": claim.margin}
+        facts["mini suffices"] = claim.mini_suffices
+        lines += [line for name, text in facts.items() if text for line in _wrapped(name, text, "  ")]
+        for finding in of_claim(claim, findings):
+            lines.append(f"  {finding.test}: {finding.verdict}")
+            facts = {"holds": _bounds(finding), "published": shown(finding.published, finding.unit)}
+            facts |= {"ours": shown_with_interval(finding), "rows": f"{finding.rows}, profile {finding.profile}"}
+            facts["drawn from"] = f"{finding.cases} cases, {finding.seeds} trainings" if finding.cases else ""
+            facts |= {"reason": finding.reason, "rerun": finding.rerun}
+            lines += [line for name, text in facts.items() if text for line in _wrapped(name, text, "    ")]
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def as_data(claims: ClaimList, findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """Return the claims with their tests and verdicts as JSON data."""
+    return [
+        {
+            "id": claim.id,
+            "paper": claim.paper,
+            "place": claim.place,
+            "statement": claim.statement,
+            "verdict": overall(of_claim(claim, findings)),
+            "margin": claim.margin,
+            "mini_suffices": claim.mini_suffices,
+            "tests": [{k: v for k, v in asdict(f).items() if k != "claim"} for f in of_claim(claim, findings)],
+        }
+        for claim in claims.claims
+    ]
+
+
+def as_markdown(claims: ClaimList, findings: Sequence[Finding]) -> str:
+    """Return the Markdown table of the README: a row a claim, a line in it for each test."""
+    lines = ["| claim | published | ours [95 % interval] | verdict | rerun |", "|---|---|---|---|---|"]
+    for claim in claims.claims:
+        own = of_claim(claim, findings)
+        published = "<br>".join(shown(f.published, f.unit) or "no number" for f in own)
+        ours = "<br>".join(f"{f.test}: {shown_with_interval(f) or 'not tested'}" for f in own)
+        rerun = "<br>".join(dict.fromkeys(f"`{f.rerun}`" for f in own))
+        cells = f"{claim.statement} ({claim.paper}, {claim.place})", published, ours, f"**{overall(own)}**", rerun
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _bounds(finding: Finding) -> str:
+    """Say between which bounds a claim holds."""
+    told = {"above": finding.above, "below": finding.below}
+    return " and ".join(f"{name} {shown(bound, finding.unit)}" for name, bound in told.items() if bound is not None)
+
+
+def _clipped(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def _wrapped(name: str, text: str, indent: str) -> list[str]:
+    """Return lines of `name: text` that fit."""
+    first = f"{indent}{name + ':':<14}"
+    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=" " * len(first))
