@@ -76,6 +76,7 @@ retrain: $(READY)
 
 study: $(READY)
 	$(BIN)/flare retrain --profile study --ablations --seed 0 --seed 1 --seed 2 --jobs 2
+	$(BIN)/flare ablate --profile study
 
 # On an idle machine, because others' work shows in the times. Interrupted, it goes on where it stopped.
 efficiency: $(READY)

@@ -1,8 +1,8 @@
 """Use trained networks in other ways and score what that changes: experiments that train nothing.
 
 Serves `flare ablate` and the verdicts on the papers' claims. Every experiment is a system with one of its ablations
-(`System.ablated`); the system itself is predicted beside them, on the same machine, so that comparisons are paired. What
-needs a training is predicted, too, where `flare retrain --ablations` has made its submission.
+(`System.ablated`); the system itself is predicted beside them, on the same machine, so that comparisons are paired.
+What needs a training is predicted, too, where `flare retrain --ablations` has made its submission.
 
 Scores are those of `retrain.record`; what a prediction cost is counted in windows and voxels, which do not depend on
 what else the machine does. Seconds are kept only where they are asked for. Nothing is predicted twice.
@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from flare_core import readme
 from flare_core.cases.dataset import Dataset, Entry
 from flare_core.cases.nifti import read_labels
-from flare_core.evaluation import claims
 from flare_core.evaluation.case_facts import PAIRS, false_tumor_ml, located_share, reference_facts, split_dsc
 from flare_core.evaluation.evaluate import evaluate_folders
 from flare_core.evaluation.flare_rules import FLARE23
@@ -58,15 +58,14 @@ def ablate(profile: str, systems: Collection[str] = (), *, timed: bool = False) 
     dataset, results = provide_cohort(profile), results_of(profile)
     runs = [run for key in systems or SYSTEMS for run in experiments(key, profile, dataset)]
     if not runs:
-        raise FileNotFoundError(
-            f"no submission of {', '.join(systems or SYSTEMS)} at the profile {profile}: train first"
-        )
+        names = ", ".join(systems or SYSTEMS)
+        raise FileNotFoundError(f"no submission of {names} at the profile {profile}: train them with flare retrain")
     write_csv(case_table(dataset.validation), results / "cases.csv")
     for run in runs:
         log.info("%s %s, seed %d", run.system.key, run.variant, run.seed)
         _record(run, results, timed)
     if profile != "smoke":
-        claims.write_findings(claims.judge_claims())
+        readme.update()
 
 
 def experiments(key: str, profile: str, dataset: Dataset) -> Iterator[Run]:

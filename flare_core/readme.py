@@ -12,6 +12,9 @@ from typing import Any
 
 import pandas as pd
 
+from flare_core.evaluation.claim_list import read_claims
+from flare_core.evaluation.claim_texts import as_markdown, counts
+from flare_core.evaluation.claims import judge_claims, write_findings
 from flare_core.paths import RESULTS, ROOT, results_of
 from flare_core.scoreboard import mean_over_seeds
 from flare_core.storage import write_file
@@ -123,10 +126,18 @@ def reliability_block(folder: Path = RESULTS / "benchmarks") -> str:
     return "\n".join(lines) + f"\n\nOn {' and '.join(machines)}."
 
 
+def claims_block() -> str:
+    """Return how many claims got which verdict, and the table of all of them."""
+    claims = read_claims()
+    findings = judge_claims(claims)
+    return f"{counts(claims, findings)}.\n\n{as_markdown(claims, findings)}"
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "results": results_block,
     "study": partial(results_block, "study"),
     "real CT": real_ct_block,
+    "claims": claims_block,
     "systems": systems_block,
     "departures": departures_block,
     "speed": speed_block,
@@ -151,7 +162,8 @@ def filled(text: str, blocks: Mapping[str, Callable[[], str]] = BLOCKS) -> str:
 
 
 def update() -> None:
-    """Rewrite the blocks of every page."""
+    """Judge the claims anew (`data/results/claims.csv`) and rewrite the blocks of every page."""
+    write_findings(judge_claims())
     for page, blocks in PAGES.items():
         write_file(page, filled(page.read_text(), blocks))
 

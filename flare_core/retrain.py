@@ -62,7 +62,7 @@ def retrain(
         jobs: trainings done at the same time.
         seeds: of the trainings; the first one's networks are shipped.
         systems: keys of those to train, the most urgent first; none means all.
-        ablations: train the systems' ablations, too.
+        ablations: train those ablations that need a training, too (`ablate` sees to the others).
     Raises:
         Unfinished: if a training failed; the others are done and scored.
     """
@@ -72,7 +72,7 @@ def retrain(
             shrunk = SYSTEMS[key].at(profile)
             variants = {AS_PUBLISHED: shrunk}
             if ablations:
-                variants |= {name: shrunk.ablated(name) for name in shrunk.ablations}
+                variants |= {name: shrunk.ablated(name) for name in shrunk.ablations if shrunk.trains(name)}
             for variant, system in variants.items():
                 folder = run_of(key, profile) / f"seed{seed}"
                 trainings = run_of("trainings", profile)  # systems and ablations share what is equal

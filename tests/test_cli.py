@@ -207,3 +207,22 @@ def test_a_folder_that_is_no_submission_is_told_which_one_may_be_meant(tmp_path)
     (tmp_path / "run" / "submission" / "submission.json").write_text("{}")
     with pytest.raises(BadModel, match="take .*run/submission"):
         load_submission(tmp_path / "run")
+
+
+def test_claims_are_listed_whatever_their_verdicts_and_told_in_detail_by_name(capsys):
+    assert cli.main(["claims"]) == cli.DONE
+    listed = capsys.readouterr().out
+    assert cli.main(["claims", "--json"]) == cli.DONE
+    data = json.loads(capsys.readouterr().out)
+    assert len(data) >= 22 and all(item["id"] in listed for item in data)
+    assert cli.main(["claims", "nvauto-memory"]) == cli.DONE
+    assert "make efficiency" in capsys.readouterr().out
+    assert cli.main(["claims", "flat-earth"]) == cli.REFUSED
+    assert "'flat-earth' is unknown; choose from nvauto-partial-as-full" in capsys.readouterr().err
+
+
+def test_ablate_refuses_unknown_systems_and_profiles_without_a_cohort(capsys):
+    assert cli.main(["ablate", "nobody"]) == cli.REFUSED
+    assert "no system 'nobody'" in capsys.readouterr().err
+    assert cli.main(["ablate", "nvauto", "--profile", "paper"]) == cli.REFUSED
+    assert "has no embedded cohort" in capsys.readouterr().err

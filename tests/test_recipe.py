@@ -17,7 +17,21 @@ def test_a_path_reaches_one_stage_every_stage_or_the_inference():
     assert NVAUTO.inference.window.overlap == 0.0
 
 
-@pytest.mark.parametrize("where", ["round1.optimization.epoch", "round9.folds", "inference.window.overlap.x", "speed"])
+def test_a_path_reaches_a_member_of_a_tuple_by_its_number():
+    changed = replaced(NVAUTO, "inference.postprocessing.2.minimum_voxels", 7).inference.postprocessing
+    assert changed[:2] == NVAUTO.inference.postprocessing[:2] and changed[2].minimum_voxels == 7
+    assert replaced(NVAUTO, "inference.postprocessing.0", None).inference.postprocessing[0] is None
+
+
+def test_an_ablation_trains_if_it_changes_a_stage():
+    assert NVAUTO.trains("partial_as_full") and not NVAUTO.trains("overlap")
+    assert NVAUTO.ablated("overlap").stages == NVAUTO.stages
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["round1.optimization.epoch", "round9.folds", "inference.window.overlap.x", "speed", "inference.postprocessing.3"],
+)
 def test_a_misspelt_path_is_refused(where):
     with pytest.raises(AttributeError, match="has no field"):
         replaced(NVAUTO, where, 1)

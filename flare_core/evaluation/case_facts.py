@@ -1,4 +1,4 @@
-"""Measure of a case what no score says: volumes, what touches a tumor, what splitting costs, false tumor, located shares.
+"""Measure of a case what no score says: what touches a tumor, what splitting costs, false tumor, shares in a box.
 
 Serves the experiments on inference and the claims that hang on them. Label maps are uint8 target ids (X, Y, Z) in RAS+.
 """

@@ -121,8 +121,9 @@ class Results:
         history = self._table("history")
         own = history[(history["system"] == side.system) & history["stage"].isin(side.stages)]
         named = own[own["variant"] == side.variant]
-        own = named if len(named) else own[own["variant"] == "as_published"]  # networks used otherwise
-        lengths = own.groupby(["stage", "fold", "seed"])["step"].max().groupby("stage").agg(["min", "max"])
+        if named.empty and side.source == "inference":  # the method's own networks, used in another way
+            named = own[own["variant"] == "as_published"]
+        lengths = named.groupby(["stage", "fold", "seed"])["step"].max().groupby("stage").agg(["min", "max"])
         if set(lengths.index) != set(side.stages) or (lengths["min"] != lengths["max"]).any():
             raise NotThere(f"no trainings of one length of {side.system} {side.variant}: {', '.join(side.stages)}")
         return int(lengths["max"].sum())

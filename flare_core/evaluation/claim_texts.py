@@ -112,5 +112,5 @@ def _clipped(text: str, width: int) -> str:
 
 def _wrapped(name: str, text: str, indent: str) -> list[str]:
     """Return lines of `name: text` that fit."""
-    first = f"{indent}{name + ':':<14}"
+    first = f"{indent}{name + ':':<15}"
     return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=" " * len(first))

@@ -199,13 +199,13 @@ def write_findings(findings: Iterable[Finding], path: Path = RESULTS / "claims.c
     return write_csv(findings_table(findings), path)
 
 
-def shown(number: float | None, unit: str, is_signed: bool = True) -> str:
+def shown(number: float | None, unit: str) -> str:
     """Return an effect for people: points with their sign, ratios with a cross; nothing for None."""
     if number is None or number != number:
         return ""
-    if unit == "points":
-        return f"{100 * number:{'+' if is_signed else ''}.1f}"
-    return f"x{number:.2f}" if unit == "times" else f"{number:{'+' if is_signed else ''}.1f}"
+    if unit == "times":
+        return f"x{number:.2f}"
+    return f"{round(100 * number if unit == 'points' else number, 6):+.1f}"
 
 
 def shown_with_interval(finding: Finding) -> str:

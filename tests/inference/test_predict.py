@@ -144,6 +144,7 @@ def test_the_record_says_where_the_time_went_and_how_many_windows_were_run(image
     assert sum(record["timings"].values()) == pytest.approx(record["seconds"], abs=0.01)
     grid = (2, 4, 6)  # 6 x 7 x 8 voxels of 1 x 2 x 3 mm at 4 mm
     assert record["windows"] == 2 * len(SlidingWindow((4, 4, 4)).layers((4, 4, grid[2])))
+    assert record["network_voxels"] == 4**3 * record["windows"]
     assert record["made_from"]["computed_by"] == "torch on cpu" and "plan" not in record
 
 

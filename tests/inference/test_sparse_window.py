@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from fake_networks import Constant, Sees, fake_network
 
 from flare_core.cases.labels import BY_NAME, SEPARATE, LabelScheme
@@ -12,6 +13,7 @@ from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.inference.sparse_window import SparseWindow
 from flare_core.inference.submission import PARTS
 from flare_core.recipe import decode, encode
+from flare_core.timing import Timings
 
 PAPER = SparseWindow((192, 128, 32))  # the published patch 32 x 128 x 192 (z, y, x)
 SMALL = SparseWindow((8, 8, 4), empty_voxels=20, half_empty_voxels=10, edge_voxels=3)
@@ -181,3 +183,28 @@ def test_volumes_smaller_than_a_window_are_padded(shape):
 
 def test_the_value_is_stored_and_rebuilt():
     assert decode(encode(SMALL), PARTS) == SMALL
+
+
+class Ramp(torch.nn.Module):
+    """Says the second channel the more, the further a voxel lies along x in its window: from 0 to 1."""
+
+    def __init__(self):
+        super().__init__()
+        self.anchor = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        ramp = torch.linspace(0, 1, x.shape[2]).view(1, 1, -1, 1, 1).expand(len(x), 1, *x.shape[2:])
+        return torch.cat([torch.zeros_like(ramp), ramp], 1)
+
+
+def test_mirrored_views_are_averaged_and_each_of_them_is_counted():
+    image = np.random.default_rng(0).normal(size=(12, 12, 6)).astype(np.float32)
+    scheme = replace(SMALL, empty_voxels=0, half_empty_voxels=0, tubes=())
+    network = fake_network(TUMOR, Ramp())
+    with Timings().listening() as plain:
+        scheme(network, image)
+    with Timings().listening() as mirrored:
+        scores = replace(scheme, mirror_axes=(0,))(network, image)
+    assert np.allclose(scores[1], 0.5, atol=1e-6), "a ramp and its mirror image average to its middle"
+    assert mirrored.counts["windows"] == plain.counts["windows"]
+    assert mirrored.counts["voxels"] == 2 * plain.counts["voxels"] > 0

@@ -1,0 +1,86 @@
+"""Show the experiments behind the claims: what each changes, how the compared trainings learned, what came out.
+
+Serves notebook 09. Reads the systems' values and the committed result tables; `flare ablate` and `flare retrain` write
+those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from flare_core.cases.labels import ORGAN_NAMES, TUMOR
+from flare_core.evaluation.claim_list import AS_PUBLISHED, Claim
+from flare_core.recipe import System
+from flare_core.systems import SYSTEMS
+
+
+def experiment_table(systems: Mapping[str, System] = SYSTEMS) -> pd.DataFrame:
+    """Return every ablation of every system: a row for each value that it replaces.
+
+    Returns:
+        Columns `system`, `experiment`, `needs` (a training, or the same networks), `replaces` (the path from the
+        system, as in `recipe.replaced`), `by` (the new value) and `why`.
+    """
+    rows = [
+        (key, name, "a training" if system.trains(name) else "the same networks", o.where, repr(o.value), o.reason)
+        for key, system in systems.items()
+        for name, overrides in system.ablations.items()
+        for o in overrides
+    ]
+    return pd.DataFrame(rows, columns=["system", "experiment", "needs", "replaces", "by", "why"])
+
+
+def inference_results(results: Path) -> pd.DataFrame:
+    """Return what using the same networks in other ways did, a row an experiment.
+
+    Args:
+        results: folder of a profile's tables (`flare ablate` writes them).
+    Returns:
+        Columns `system`, `experiment`, `organ DSC` (NaN for systems without organs), `tumor DSC` (cases that have one)
+        and `voxels` through networks, as multiples of the method's own; empty if there are no tables.
+    """
+    columns = ["system", "experiment", "organ DSC", "tumor DSC", "voxels"]
+    if not (results / "inference_scores.csv").is_file():
+        return pd.DataFrame(columns=columns)
+    scores, facts, cases = (pd.read_csv(results / f"{n}.csv") for n in ("inference_scores", "inference_facts", "cases"))
+    with_tumor = cases.loc[(cases["target"] == TUMOR.name) & (cases["volume_ml"] > 0), "case"]
+    keys = ["system", "variant"]
+    organs = scores[scores["target"].isin(ORGAN_NAMES)].groupby(keys, sort=False)["dsc"].mean()
+    tumors = scores[(scores["target"] == TUMOR.name) & scores["case"].isin(with_tumor)].groupby(keys)["dsc"].mean()
+    voxels = facts[facts["quantity"] == "network_voxels"].groupby(keys)["value"].mean()
+    own = voxels.xs(AS_PUBLISHED, level="variant")
+    table = pd.DataFrame({"organ DSC": organs, "tumor DSC": tumors, "voxels": voxels.div(own, level="system")})
+    table = table.reindex(organs.index).reset_index()
+    table.loc[~table["system"].map(lambda key: SYSTEMS[key].segments_organs), "organ DSC"] = float("nan")
+    return table.rename(columns={"variant": "experiment"})[columns]
+
+
+def compared_trainings(results: Path, system: str, claims: Iterable[Claim]) -> dict[str, pd.DataFrame]:
+    """Return the learning curves of the trainings of a system that the claims compare.
+
+    Args:
+        results: folder of a profile's tables.
+        system: key.
+        claims: which.
+    Returns:
+        `EXPERIMENT: stage` to its history (first seed and fold, columns as `learning_curves` takes them); none if no
+        ablation of the system was trained.
+    """
+    file, recipe = results / "history.csv", SYSTEMS[system]
+    if not file.is_file():
+        return {}
+    history = pd.read_csv(file).rename(columns={"learning_rate": "lr"})
+    history = history[history["system"] == system]
+    sides = [side for claim in claims for test in claim.tests for side in test.sides if side.stages]
+    curves = {}
+    for side in sides:
+        is_own = side.variant == AS_PUBLISHED or not recipe.trains(side.variant) if side.system == system else False
+        rows = history[history["variant"] == (AS_PUBLISHED if is_own else side.variant)]
+        rows = rows[rows["stage"] == side.stages[-1]]
+        if side.system == system and len(rows):
+            first = rows[(rows["seed"] == rows["seed"].min()) & (rows["fold"] == rows["fold"].min())]
+            curves[f"{'the method' if is_own else side.variant}: {side.stages[-1]}"] = first
+    return curves if any(not name.startswith("the method") for name in curves) else {}

@@ -1,0 +1,310 @@
+"""Verdicts on hand-made tables, each of them reachable; what is no claim is refused; the committed claims are some."""
+
+from copy import deepcopy
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import yaml
+
+from flare_core.evaluation import claims as judging
+from flare_core.evaluation.claim_list import CLAIMS, BadClaim, read_claims
+from flare_core.evaluation.claim_measures import MEASURES
+from flare_core.evaluation.claim_texts import WIDTH, as_data, as_text, in_detail
+from flare_core.evaluation.claims import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, REPRODUCED, judge_claims
+from flare_core.paths import RESULTS
+from flare_core.systems import SYSTEMS
+
+TWO_SIDES = {
+    "measure": "tumor DSC",
+    "run": {"variant": "overlap"},
+    "against": {},
+    "holds": {"above": 0},
+}
+CLAIM = {
+    "id": "overlap-helps",
+    "paper": "nvauto",
+    "place": "section 1",
+    "system": "nvauto",
+    "source": "inference",
+    "statement": "Overlap helps.",
+    "profiles": ["study", "mini"],
+    "mini_suffices": "the networks are the same",
+    "tests": [TWO_SIDES],
+}
+CHANCE = {"score": 0.02, "reason": "measured"}
+CASES = [f"case{number}" for number in range(10)]
+
+
+def written(tmp_path, *claims, **top):
+    file = tmp_path / "claims.yaml"
+    file.write_text(yaml.safe_dump({"chance_of_training": CHANCE, "claims": list(claims)} | top))
+    return file
+
+
+def claim_with(test=None, **fields):
+    claim = deepcopy(CLAIM) | fields
+    claim["tests"] = [claim["tests"][0] | (test or {})]
+    return claim
+
+
+def rows(values, variant="as_published", seed=0, target="tumor", system="nvauto"):
+    """Score rows of the cases, one value each."""
+    return [
+        {"case": c, "target": target, "dsc": v, "nsd": v, "system": system, "variant": variant, "seed": seed}
+        for c, v in zip(CASES, values, strict=True)
+    ]
+
+
+@pytest.fixture
+def judge(tmp_path):
+    """Judge a claim by score rows of profiles (and history rows); return its only finding."""
+
+    def run(claim, history=(), table="inference_scores", **profiles):
+        for profile, scores in profiles.items():
+            folder = tmp_path / "results" / profile
+            folder.mkdir(parents=True, exist_ok=True)
+            pd.DataFrame(scores).to_csv(folder / f"{table}.csv", index=False)
+            tumors = [{"case": c, "target": "tumor", "volume_ml": 1.0, "touches_tumor": False} for c in CASES]
+            pd.DataFrame(tumors).to_csv(folder / "cases.csv", index=False)
+            if history:
+                pd.DataFrame(history).to_csv(folder / "history.csv", index=False)
+        (found,) = judge_claims(read_claims(written(tmp_path, claim)), tmp_path / "results")
+        return found
+
+    return run
+
+
+BASE = [0.1 * number for number in range(10)]
+
+
+@pytest.mark.parametrize(
+    ("gains", "holds", "verdict", "words"),
+    [
+        ([0.05, 0.07] * 5, {"above": 0}, REPRODUCED, "where the claim says"),
+        ([-0.05, -0.07] * 5, {"above": 0}, CONTRADICTED, "outside"),
+        ([0.3, -0.25] * 5, {"above": 0}, INCONCLUSIVE, "cases like these would settle it"),
+        ([0.0] * 10, {"above": 0}, INCONCLUSIVE, "no difference in any case"),
+        ([0.1, -0.1] * 5, {"above": 0}, INCONCLUSIVE, "no difference that more cases"),
+        ([-0.005, -0.004] * 5, {"above": -0.01}, REPRODUCED, "where the claim says"),
+        ([-0.05, -0.04] * 5, {"above": -0.01}, CONTRADICTED, "outside"),
+        ([0.05, 0.07] * 5, {"above": 0.04, "below": 0.08}, REPRODUCED, "where the claim says"),
+        ([0.05, 0.07] * 5, {"below": 0.01}, CONTRADICTED, "outside"),
+    ],
+)
+def test_the_interval_alone_decides(judge, gains, holds, verdict, words):
+    scores = rows(BASE) + rows([b + g for b, g in zip(BASE, gains, strict=True)], "overlap")
+    found = judge(claim_with({"holds": holds}, margin="why"), mini=scores)
+    assert (found.verdict, found.profile, found.cases, found.seeds) == (verdict, "mini", 10, 1)
+    assert words in found.reason
+    assert found.effect == pytest.approx(sum(gains) / 10, abs=1e-5)
+    assert found.rows == "nvauto overlap (inference) against nvauto as_published (inference)"
+
+
+def test_rows_that_are_missing_are_named_with_the_command_that_makes_them(judge):
+    found = judge(CLAIM, mini=rows(BASE))
+    assert (found.verdict, found.effect, found.cases) == (NOT_TESTED, None, 0)
+    assert found.reason == "no inference_scores.csv at the profile study"
+    assert found.rerun == "flare ablate nvauto --profile study"
+    assert judge(CLAIM, study=rows(BASE)).reason == "no rows of nvauto overlap (inference) for tumor DSC"
+
+
+def test_study_comes_before_mini(judge):
+    better, worse = rows([0.9] * 10, "overlap"), rows([0.0] * 10, "overlap")
+    assert judge(CLAIM, mini=rows(BASE) + better).verdict == REPRODUCED
+    found = judge(CLAIM, mini=rows(BASE) + better, study=rows([0.5] * 10) + worse)
+    assert (found.verdict, found.profile) == (CONTRADICTED, "study")
+
+
+def test_only_cases_that_all_sides_have_count_and_a_few_are_too_few(judge):
+    found = judge(CLAIM, mini=rows([0.5] * 10) + rows([0.6] * 10, "overlap")[:7])
+    assert found.cases == 7
+    found = judge(CLAIM, mini=rows([0.5] * 10) + rows([0.6] * 10, "overlap")[:4])
+    assert (found.verdict, found.profile) == (NOT_TESTED, "study")
+
+
+TRAININGS = claim_with(
+    {"run": {"variant": "naive_tumor", "stages": ["round2"]}, "against": {"stages": ["round2"]}}, source="trainings"
+)
+
+
+def history_of(**steps):
+    return [
+        {"system": "nvauto", "variant": v, "stage": "round2", "fold": 0, "seed": 0, "step": s} for v, s in steps.items()
+    ]
+
+
+def test_trainings_of_unequal_length_are_not_compared(judge):
+    scores = rows([0.5] * 10) + rows([0.9] * 10, "naive_tumor")
+    found = judge(TRAININGS, history_of(as_published=4000, naive_tumor=2000), "scores", study=scores)
+    assert found.verdict == NOT_TESTED
+    assert "unequal length" in found.reason and "2000" in found.reason
+    assert judge(TRAININGS, history_of(as_published=4000), "scores", study=scores).verdict == NOT_TESTED
+    found = judge(TRAININGS, history_of(as_published=4000, naive_tumor=4000), "scores", study=scores)
+    assert (found.verdict, found.rerun) == (REPRODUCED, "flare retrain nvauto --profile study --ablations")
+
+
+def test_one_training_has_the_chance_of_training_in_its_interval_and_several_have_their_own(judge):
+    history = history_of(as_published=10, naive_tumor=10)
+    scores = rows([0.5] * 10) + rows([0.51] * 10, "naive_tumor")
+    found = judge(TRAININGS, history, "scores", study=scores)
+    assert (found.low, found.high, found.verdict) == (-0.01, 0.03, INCONCLUSIVE)
+    assert "more trainings" in found.reason or "cases like these" in found.reason
+    scores += rows([0.5] * 10, seed=1) + rows([0.51] * 10, "naive_tumor", seed=1)
+    found = judge(TRAININGS, history, "scores", study=scores)
+    assert (found.low, found.high, found.seeds, found.verdict) == (0.01, 0.01, 2, REPRODUCED)
+
+
+def test_a_difference_of_differences_is_one_effect(judge):
+    """Each step of the first pair gains 0.3, of the second 0.1."""
+    pair = {"run": {"variant": "one_model"}, "against": {"variant": "first_round"}}
+    names = {"overlap": 0.8, "as_published": 0.5, "one_model": 0.4, "first_round": 0.3}
+    found = judge(claim_with({"less": pair}), mini=[r for name, v in names.items() for r in rows([v] * 10, name)])
+    assert found.effect == pytest.approx(0.2) and found.verdict == REPRODUCED
+
+
+def test_organs_at_tumors_are_compared_with_what_they_usually_score(tmp_path):
+    """Livers score 0.9, but 0.8 at a tumor; spleens always 0.5: what is hard anyway does not count."""
+    folder = tmp_path / "mini"
+    folder.mkdir(parents=True)
+    at = CASES[:5]
+    scores = rows([0.8 if case in at else 0.9 for case in CASES], target="liver") + rows([0.5] * 10, target="spleen")
+    pd.DataFrame(scores).to_csv(folder / "scores.csv", index=False)
+    cases = [
+        {"case": c, "target": t, "volume_ml": 1.0, "touches_tumor": t == "liver" and c in at}
+        for c in CASES
+        for t in ("liver", "spleen")
+    ]
+    pd.DataFrame(cases).to_csv(folder / "cases.csv", index=False)
+    test = {"measure": "DSC of organs at a tumor", "run": {}, "against": {"measure": "DSC of organs away from tumors"}}
+    claim = claim_with(test | {"holds": {"below": 0}}, source="trainings", profiles=["mini"])
+    (found,) = judge_claims(read_claims(written(tmp_path, claim)), tmp_path)
+    assert found.effect == pytest.approx(-0.05) and (found.cases, found.verdict) == (5, REPRODUCED)
+
+
+def test_memory_grows_by_what_is_beyond_the_scan(tmp_path):
+    """Each slice takes 0.786432 MB for image and labels; the second submission takes a MB more."""
+    folder, sizes = tmp_path / "mini", (50, 100, 200, 300, 400, 500)
+    folder.mkdir()
+    table = [
+        {"submission": key, "case": f"s{n}", "slices": n, "seconds": 4.0, "start_s": 2.0, "peak_mb": 100 + n * per}
+        for key, per in (("nvauto", 0.786432), ("stmt", 1.786432))
+        for n in sizes
+    ]
+    pd.DataFrame(table).to_csv(folder / "efficiency.csv", index=False)
+    growth = {"measure": "growth of the peak beyond the scan", "effect": "value", "run": {}, "holds": {"below": 0.1}}
+    claims = []
+    for key in ("nvauto", "stmt"):
+        claim = claim_with(source="efficiency", profiles=["mini"], system=key, id=key, margin="why")
+        claims.append(claim | {"tests": [growth]})
+    first, second = judge_claims(read_claims(written(tmp_path, *claims)), tmp_path)
+    assert (first.effect, first.verdict, first.rerun) == (0.0, REPRODUCED, "make efficiency")
+    assert second.effect == pytest.approx(250 / 150, abs=1e-5) and second.verdict == CONTRADICTED
+
+
+@pytest.mark.parametrize(
+    ("claim", "words"),
+    [
+        (CLAIM | {"verdict": "reproduced"}, "unknown: verdict"),
+        ({k: v for k, v in CLAIM.items() if k != "place"}, "missing: place"),
+        (CLAIM | {"paper": "nobody"}, "paper 'nobody' is unknown; choose from nvauto"),
+        (CLAIM | {"profiles": ["huge"]}, "profile 'huge' is unknown"),
+        (CLAIM | {"profiles": ["study"]}, "come together"),
+        (CLAIM | {"mini_suffices": ""}, "come together"),
+        (CLAIM | {"tests": []}, "needs a list of tests"),
+        (claim_with({"measure": "beauty"}), "measure 'beauty' is unknown"),
+        (claim_with({"effect": "guess"}), "effect 'guess' is unknown"),
+        (claim_with({"effect": "value"}), "a value has none"),
+        (claim_with({"holds": {}}), "needs `above` or `below`"),
+        (claim_with({"holds": {"above": "0"}}), "expected a number, got '0'"),
+        (claim_with({"holds": {"above": -0.1}}), "needs its reason in `margin`"),
+        (claim_with({"run": {"source": "hearsay"}}), "source 'hearsay' is unknown"),
+        (claim_with({"run": {"variant": "overlap", "source": "trainings"}}), "needs `stages`"),
+        (claim_with({"run": {"stages": ["round2"]}}), "of every side"),
+        (claim_with({"run": {"published": {"printed": "5 stone", "number": 5, "unit": "stone"}}}), "unit 'stone'"),
+        (claim_with({"run": {"published": {"table": "nvauto_table9", "label": "a", "column": "b"}}}), "no table"),
+        (
+            claim_with({"run": {"published": {"table": "nvauto_table4", "label": "Tail", "column": "Average"}}}),
+            "is 0 cells of nvauto_table4",
+        ),
+        ("just words", "expected fields, got 'just words'"),
+    ],
+)
+def test_what_is_no_claim_is_refused_in_words(tmp_path, claim, words):
+    with pytest.raises(BadClaim, match=words):
+        read_claims(written(tmp_path, claim))
+
+
+def test_files_that_hold_no_claims_are_refused(tmp_path):
+    with pytest.raises(BadClaim, match=r"used twice: overlap-helps"):
+        read_claims(written(tmp_path, CLAIM, CLAIM))
+    with pytest.raises(BadClaim, match="must be a list"):
+        read_claims(written(tmp_path, claims={}))
+    (tmp_path / "broken.yaml").write_text("claims: [")
+    with pytest.raises(BadClaim, match="not YAML"):
+        read_claims(tmp_path / "broken.yaml")
+
+
+def test_published_effects_follow_from_the_printed_cells():
+    """stmt's table 3: 38.76 against 87.86; efficient_nnunet's table 6: 29 s against 4 min, and 3.10 against 1.89."""
+    printed = {(claim.id, test.measure): test.printed for claim in read_claims().claims for test in claim.tests}
+    assert printed["stmt-partial-as-full", "organ DSC"] == pytest.approx(-0.491)
+    assert printed["efficient-small-network-time", "seconds of networks"] == pytest.approx(29 / 240)
+    assert printed["efficient-unlabeled-small-more", "organ DSC"] == pytest.approx(0.031 - 0.0189)
+    assert printed["nvauto-splitting", "DSC lost by splitting kidneys"] is None
+
+
+def test_every_side_of_the_claims_is_a_system_and_an_experiment_of_it():
+    for claim in read_claims().claims:
+        for side in (side for test in claim.tests for side in test.sides):
+            system = SYSTEMS[side.system]
+            assert side.variant == "as_published" or side.variant in system.ablations, (claim.id, side)
+            assert set(side.stages) <= {stage.name for stage in system.stages}, (claim.id, side)
+            if side.source == "trainings" and side.variant != "as_published":
+                assert system.trains(side.variant), (claim.id, side)
+            assert (side.source == "efficiency") == (MEASURES[side.measure].table == "efficiency")
+
+
+def test_every_experiment_serves_a_claim():
+    used = {(side.system, side.variant) for c in read_claims().claims for test in c.tests for side in test.sides}
+    assert {(key, name) for key, system in SYSTEMS.items() for name in system.ablations} <= used
+
+
+def test_the_claims_never_say_whether_they_hold():
+    text = CLAIMS.read_text()
+    assert not [word for word in ("reproduced", "contradicted", "inconclusive", "verdict:") if word in text]
+
+
+def test_the_committed_verdicts_are_those_of_the_committed_tables():
+    kept = pd.read_csv(RESULTS / "claims.csv", keep_default_na=False, dtype=str)
+    now = judging.findings_table(judge_claims())
+    assert kept["claim"].tolist() == now["claim"].tolist()
+    assert kept["verdict"].tolist() == now["verdict"].tolist()
+    shown = kept["effect"].replace("", "nan").astype(float)
+    assert shown.tolist() == pytest.approx(now["effect"].astype(float).tolist(), abs=1e-5, nan_ok=True)
+
+
+def test_texts_fit_a_terminal_and_programs_get_everything():
+    claims = read_claims()
+    findings = judge_claims(claims)
+    for text in (as_text(claims, findings), in_detail(claims, findings)):
+        assert max(map(len, text.splitlines())) <= WIDTH
+    data = as_data(claims, findings)
+    assert [item["id"] for item in data] == [claim.id for claim in claims.claims]
+    assert all({"verdict", "effect", "low", "high", "reason", "rerun"} <= item["tests"][0].keys() for item in data)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "together"),
+    [
+        ([REPRODUCED, REPRODUCED], REPRODUCED),
+        ([REPRODUCED, CONTRADICTED, NOT_TESTED], CONTRADICTED),
+        ([REPRODUCED, INCONCLUSIVE], INCONCLUSIVE),
+        ([REPRODUCED, NOT_TESTED], INCONCLUSIVE),
+        ([NOT_TESTED, NOT_TESTED], NOT_TESTED),
+    ],
+)
+def test_a_claim_is_reproduced_only_if_all_its_tests_are(judge, verdicts, together):
+    example = judge(CLAIM, mini=rows(BASE))
+    findings = [replace(example, verdict=verdict) for verdict in verdicts]
+    assert judging.overall(findings) == together
