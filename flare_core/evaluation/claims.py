@@ -97,13 +97,16 @@ def judge(claim: Claim, test: Test, chance: float, results: Path) -> Finding:
 
 
 def verdict(test: Test, estimate: Estimate) -> tuple[str, str]:
-    """Return the verdict that an interval gives, and why."""
+    """Return the verdict that an interval gives, and why.
+
+    Two sides that agree in every case decide nothing, not even that little is lost: what was changed never acted.
+    """
+    if estimate.low == estimate.high == {"difference": 0.0, "ratio": 1.0}.get(test.effect):
+        return INCONCLUSIVE, "no difference in any case: these cases do not show it"
     if test.above < estimate.low and estimate.high < test.below:
         return REPRODUCED, "the interval lies where the claim says"
     if estimate.high < test.above or estimate.low > test.below:
         return CONTRADICTED, "the interval lies outside of what the claim says"
-    if estimate.low == estimate.high:
-        return INCONCLUSIVE, "no difference in any case: these cases do not show it"
     bound = min(test.bounds, key=lambda bound: abs(estimate.effect - bound))
     needed = estimate.cases_needed(bound)
     if needed is None:

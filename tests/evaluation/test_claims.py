@@ -85,6 +85,7 @@ BASE = [0.1 * number for number in range(10)]
         ([-0.05, -0.07] * 5, {"above": 0}, CONTRADICTED, "outside"),
         ([0.3, -0.25] * 5, {"above": 0}, INCONCLUSIVE, "cases like these would settle it"),
         ([0.0] * 10, {"above": 0}, INCONCLUSIVE, "no difference in any case"),
+        ([0.0] * 10, {"above": -0.01}, INCONCLUSIVE, "no difference in any case"),
         ([0.1, -0.1] * 5, {"above": 0}, INCONCLUSIVE, "no difference that more cases"),
         ([-0.005, -0.004] * 5, {"above": -0.01}, REPRODUCED, "where the claim says"),
         ([-0.05, -0.04] * 5, {"above": -0.01}, CONTRADICTED, "outside"),
