@@ -209,8 +209,6 @@ def test_a_folder_that_is_no_submission_is_told_which_one_may_be_meant(tmp_path)
         load_submission(tmp_path / "run")
 
 
-
-
 def test_claims_are_listed_whatever_their_verdicts_and_told_in_detail_by_name(capsys):
     assert cli.main(["claims"]) == cli.DONE
     listed = capsys.readouterr().out

@@ -174,12 +174,14 @@ def command(test: Test, profile: str) -> str:
     systems = " ".join(dict.fromkeys(side.system for side in test.sides))
     if test.run.source == "efficiency":
         return "make efficiency"
-    trained = [side for side in test.sides if side.source == "trainings" or side.stages]
-    if trained:
-        ablations = " --ablations" if any(side.variant != AS_PUBLISHED for side in trained) else ""
-        return f"flare retrain {systems} --profile {profile}{ablations}"
-    timed = " --timed" if MEASURES[test.measure].is_timed else ""
-    return f"flare ablate {systems} --profile {profile}{timed}"
+    sources, parts = {side.source for side in test.sides}, []
+    if "trainings" in sources or test.run.stages:
+        ablations = " --ablations" if any(side.variant != AS_PUBLISHED for side in test.sides) else ""
+        parts.append(f"flare retrain {systems} --profile {profile}{ablations}")
+    if "inference" in sources:
+        timed = " --timed" if MEASURES[test.measure].is_timed else ""
+        parts.append(f"flare ablate {systems} --profile {profile}{timed}")
+    return " && ".join(parts)
 
 
 def overall(findings: Collection[Finding]) -> str:
