@@ -63,7 +63,7 @@ def in_detail(claims: ClaimList, findings: Sequence[Finding]) -> str:
             lines.append(f"  {finding.test}: {finding.verdict}")
             facts = {"holds": _bounds(finding), "published": shown(finding.published, finding.unit)}
             facts |= {"ours": shown_with_interval(finding), "rows": f"{finding.rows}, profile {finding.profile}"}
-            facts["drawn from"] = f"{finding.cases} cases, {finding.seeds} trainings" if finding.cases else ""
+            facts["drawn from"] = f"{finding.cases} cases, {finding.seeds} training(s)" if finding.cases else ""
             facts |= {"reason": finding.reason, "rerun": finding.rerun}
             lines += [line for name, text in facts.items() if text for line in _wrapped(name, text, "    ")]
         lines.append("")
