@@ -15,6 +15,7 @@
 #                       PIP_OPTIONS="--extra-index-url https://download.pytorch.org/whl/cpu"
 #   REPRODUCE_OPTIONS options for `flare reproduce`, such as "--only 07_evaluation" or "--force"
 #   EFFICIENCY_OPTIONS  options for `flare efficiency`, such as "--force" or "--backend torch"
+#   ITKWIDGETS        1 lets `make lab` use itkwidgets, which needs the internet
 #   PYTEST_OPTIONS    options for pytest, such as "-k nifti"
 
 SHELL := /bin/bash
@@ -90,8 +91,10 @@ benchmarks: $(READY)
 figures: reproduce
 	cp runs/mini/nvauto/figures/* figures/
 
+# itkwidgets brings an extension that loads a script from the internet into every page of JupyterLab; it is switched off
+# (jupyter/labconfig) unless asked for: make lab ITKWIDGETS=1.
 lab: $(READY)
-	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+	$(if $(ITKWIDGETS),,JUPYTER_CONFIG_PATH="$(CURDIR)/jupyter") $(BIN)/jupyter lab notebooks/00_start_here.ipynb
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

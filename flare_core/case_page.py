@@ -10,100 +10,25 @@ Reference:
 from __future__ import annotations
 
 import base64
-import gzip
 import html
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from flare_core.cases.labels import BY_NAME, TARGETS
-from flare_core.cases.nifti import Volume, case_id, check_same_grid, read_image, read_labels
-from flare_core.cases.nifti_writing import nifti_bytes
+from flare_core.case_layers import MOST_VOXELS, Layer, ShownCase, layers_of
+from flare_core.cases.labels import BY_NAME
+from flare_core.cases.nifti import Volume
 from flare_core.cases.reduction import Reduction
 from flare_core.evaluation.case_table import case_table
 from flare_core.evaluation.flare_rules import FLARE23, Rules
-from flare_core.evaluation.slices import WINDOWS_HU, error_kinds, middle_voxel
-from flare_core.evaluation.style import ADDED, CONFUSED, MISSED
+from flare_core.evaluation.slices import WINDOWS_HU, middle_voxel
 from flare_core.storage import write_file
 
 ASSETS = Path(__file__).parent / "assets"
-MOST_VOXELS = 12_000_000
 COLUMN_TITLES = {"dsc": "DSC", "nsd": "NSD", "reference_ml": "Ref. ml", "prediction_ml": "Pred. ml"}
-HU_SHOWN = (-1350, 1300)  # all that the windows tell apart
-ERRORS = ((1, MISSED, "missed"), (2, ADDED, "added"), (3, CONFUSED, "other target"))
-TARGET_COLORS = tuple((target.id, target.color, target.title) for target in TARGETS)
-
-
-@dataclass(frozen=True, eq=False)
-class ShownCase:
-    """A case to show; label maps lie on the image's grid.
-
-    Attributes:
-        title: heading of the page.
-        image: the CT.
-        reference, prediction: label maps, or None.
-    """
-
-    title: str
-    image: Volume
-    reference: Volume | None = None
-    prediction: Volume | None = None
-
-    @classmethod
-    def read(cls, image: Path, labels: Path | None = None, prediction: Path | None = None) -> ShownCase:
-        """Read a case from its files; its title is the case's id.
-
-        Raises:
-            BadInput: if a file is missing or unusable, or labels lie on another grid than the image.
-        """
-        title, ct = case_id(image), read_image(image, dtype=None)
-        maps = [None if path is None else read_labels(path) for path in (labels, prediction)]
-        for volume in filter(None, maps):
-            check_same_grid(ct, volume)
-        return cls(title, ct, *maps)
-
-    @property
-    def label_maps(self) -> dict[str, Volume]:
-        """The label maps that are there, by name."""
-        both = {"reference": self.reference, "prediction": self.prediction}
-        return {name: volume for name, volume in both.items() if volume is not None}
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One volume of the page: the CT, or a colored map over it.
-
-    Attributes:
-        name: of the element that holds its data.
-        volume: int16 HU or uint8 values.
-        title: for people; empty for the CT.
-        colors: rows (value, color, what it means); none for the CT.
-        is_labels: whether its values are targets, which can be hidden one by one.
-        is_on: whether it is seen when the page opens.
-    """
-
-    name: str
-    volume: Volume
-    title: str = ""
-    colors: Sequence[tuple[int, str, str]] = ()
-    is_labels: bool = False
-    is_on: bool = True
-
-    def described(self) -> dict:
-        """Return what the page's script needs to know of it."""
-        words = {"name": self.name, "title": self.title, "colors": self.colors}
-        return words | {"targets": self.is_labels, "on": self.is_on}
-
-    def element(self) -> str:
-        """Return the element that holds its data: a compressed NIfTI file as text."""
-        dtype = np.uint8 if self.colors else np.int16
-        file = nifti_bytes(self.volume.data, self.volume.geometry, dtype)
-        packed = base64.b64encode(gzip.compress(file, 6, mtime=0)).decode()
-        return f'<script type="application/octet-stream" id="data-{self.name}">{packed}</script>'
 
 
 def write_case_page(case: ShownCase, out: Path, *, rules: Rules = FLARE23, most_voxels: int = MOST_VOXELS) -> Path:
@@ -118,10 +43,10 @@ def write_case_page(case: ShownCase, out: Path, *, rules: Rules = FLARE23, most_
         `out`. A target is in the page's table if one of the label maps shows it.
     """
     reduction = Reduction.of(case.image, most_voxels)
-    layers = _layers(case, reduction)
+    layers = layers_of(case, reduction)
     facts = {
         "windows": WINDOWS_HU,
-        "volumes": [layer.described() for layer in layers],
+        "volumes": [_described(layer) for layer in layers],
         **_target_table(case, layers, rules),
     }
     parts = {
@@ -131,7 +56,7 @@ def write_case_page(case: ShownCase, out: Path, *, rules: Rules = FLARE23, most_
         "LICENSE": html.escape((ASSETS / "niivue.LICENSE.txt").read_text()),
         "STYLE": (ASSETS / "case_page.css").read_text(),
         "CASE": json.dumps(facts).replace("<", "\\u003c"),
-        "VOLUMES": "\n".join(layer.element() for layer in layers),
+        "VOLUMES": "\n".join(_element(layer) for layer in layers),
         "NIIVUE": (ASSETS / "niivue.umd.js").read_text(),
         "SCRIPT": (ASSETS / "case_page.js").read_text(),
     }
@@ -143,18 +68,16 @@ def write_case_page(case: ShownCase, out: Path, *, rules: Rules = FLARE23, most_
     return Path(out)
 
 
-def _layers(case: ShownCase, reduction: Reduction) -> list[Layer]:
-    """Return the CT, the label maps and, where there are two of these, their difference."""
-    image = reduction.of_image(case.image)
-    layers = [Layer("image", replace(image, data=image.data.clip(*HU_SHOWN)))]
-    maps = {name: reduction.of_labels(volume) for name, volume in case.label_maps.items()}
-    for name, volume in maps.items():
-        is_on = name == "prediction" or len(maps) == 1
-        layers.append(Layer(name, volume, name.capitalize(), TARGET_COLORS, is_labels=True, is_on=is_on))
-    if len(maps) == 2:
-        errors = error_kinds(maps["reference"].data, maps["prediction"].data)
-        layers.append(Layer("error", replace(maps["reference"], data=errors), "Error", ERRORS, is_on=False))
-    return layers
+def _described(layer: Layer) -> dict:
+    """Return what the page's script needs to know of a layer."""
+    words = {"name": layer.name, "title": layer.title, "colors": layer.colors}
+    return words | {"targets": layer.is_labels, "on": layer.is_on}
+
+
+def _element(layer: Layer) -> str:
+    """Return the element that holds a layer's data as text."""
+    packed = base64.b64encode(layer.file).decode()
+    return f'<script type="application/octet-stream" id="data-{layer.name}">{packed}</script>'
 
 
 def _target_table(case: ShownCase, layers: Sequence[Layer], rules: Rules) -> dict:

@@ -25,7 +25,8 @@ def add_view(commands: argparse._SubParsersAction) -> None:
 
 
 def _view(options: argparse.Namespace) -> int:
-    from flare_core.case_page import MOST_VOXELS, ShownCase, write_case_page
+    from flare_core.case_layers import MOST_VOXELS, ShownCase
+    from flare_core.case_page import write_case_page
     from flare_core.evaluation.flare_rules import RULES
 
     if options.out.is_dir() or options.out.suffix.lower() not in (".html", ".htm"):

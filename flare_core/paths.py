@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 NOTEBOOKS = ROOT / "notebooks"
+JUPYTER = ROOT / "jupyter"
 DATA = ROOT / "data"
 PUBLISHED = DATA / "published"
 RESULTS = DATA / "results"

@@ -55,7 +55,13 @@ class PredictedCase:
         return min(drawn or scores, key=scores.get)
 
     def middle_of(self, target: str) -> tuple[int, ...]:
-        """Return the voxel in the middle of a target, as drawn or else as predicted (neither: of the volume)."""
+        """Return the voxel in the middle of a target, as drawn or else as predicted (neither: of the volume).
+
+        Raises:
+            ValueError: if there is no such target.
+        """
+        if target not in BY_NAME:
+            raise ValueError(f"no target {target!r}; choose from {', '.join(BY_NAME)}")
         maps = (self.reference.data, self.prediction.data)
         found = filter(None, (middle_voxel(labels, BY_NAME[target].id) for labels in maps))
         return next(found, tuple(size // 2 for size in self.image.data.shape))

@@ -11,14 +11,14 @@ References:
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from flare_core.cases.labels import TARGETS
+from flare_core.case_layers import MOST_VOXELS, ShownCase, layers_of
 from flare_core.cases.nifti import Volume
+from flare_core.cases.reduction import Reduction
 from flare_core.evaluation.case_figures import case_montage
 from flare_core.evaluation.slices import WINDOWS_HU, CaseView
 from flare_core.notebook_runner import BATCH_VARIABLE
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 VIEWERS = ("auto", "static", "niivue", "itkwidgets")
 PACKAGES = {"niivue": "ipyniivue", "itkwidgets": "itkwidgets"}
-SHOWN_HU = WINDOWS_HU["abdomen"]
+OPACITY = 0.55
+ORGANS_ALONE = (-0.9, 180, 0)  # NiiVue clips the CT alone: with all of it clipped away the rendering shows the organs
 
 
 @dataclass(frozen=True)
@@ -94,76 +95,103 @@ def show_case(
         None if labels is None else labels.data,
         None if prediction is None else prediction.data,
     )
-    choice = choose_viewer(viewer)
-    if choice.reason:
-        print(f"showing the picture alone: {choice.reason}")
-    shown = prediction if prediction is not None else labels
-    if choice.viewer == "niivue":
-        _display(niivue_widget(image, shown))
-    elif choice.viewer == "itkwidgets":
-        _view_in_itkwidgets(image, shown)
+    viewer = usable_viewer(viewer)
+    if viewer == "niivue":
+        display(niivue_widget(ShownCase(title, image, labels, prediction)))
+    elif viewer == "itkwidgets":
+        view_in_itkwidgets(image, prediction if prediction is not None else labels)
     return case_montage(view)
 
 
-def niivue_widget(image: Volume, labels: Volume | None = None, height: int = 480):
+def usable_viewer(viewer: str) -> str:
+    """Return the viewer that can be used here; if it is not the one asked for, one printed line says why."""
+    choice = choose_viewer(viewer)
+    if choice.reason:
+        print(f"showing the picture alone: {choice.reason}")
+    return choice.viewer
+
+
+def niivue_widget(case: ShownCase, preset: str = "abdomen", height: int = 560):
     """Return a NiiVue widget: three linked planes and a rendering, labels in the colors of all our figures.
 
     Args:
-        image: the CT, shown in a soft-tissue window.
-        labels: label map on the same grid, laid over it at half opacity; None shows the CT alone.
+        case: image and label maps; a prediction is laid over the image at first, else the reference.
+        preset: gray window, a name in `slices.WINDOWS_HU`.
         height: in pixels.
     """
-    from ipyniivue import NiiVue, SliceType
+    from ipyniivue import MultiplanarType, NiiVue, ShowRender, SliceType
 
-    layers = [
-        {
-            "data": nifti_bytes(image, np.float32),
-            "name": "image.nii",
-            "colormap": "gray",
-            "cal_min": SHOWN_HU[0],
-            "cal_max": SHOWN_HU[1],
-        }
-    ]
-    if labels is not None:
-        layers.append({"data": nifti_bytes(labels, np.uint8), "name": "labels.nii", "opacity": 0.5})
-    widget = NiiVue(height=height, is_radiological_convention=True)
-    widget.set_slice_type(SliceType.MULTIPLANAR)
-    widget.load_volumes(layers)
-    if labels is not None:
-        widget.volumes[1].set_colormap_label(color_table())
+    widget = NiiVue(
+        height=height,
+        is_radiological_convention=True,
+        sagittal_nose_left=True,
+        slice_type=SliceType.MULTIPLANAR,
+        multiplanar_layout=MultiplanarType.GRID,
+        multiplanar_show_render=ShowRender.ALWAYS,
+        multiplanar_pad_pixels=4,
+        crosshair_color=(0.45, 0.7, 1.0, 0.8),
+        crosshair_width_unit="percent",
+        crosshair_width=0.3,
+        crosshair_gap=12.0,
+        clip_plane_color=(0.0, 0.0, 0.0, 0.0),
+    )
+    widget.set_clip_plane(*ORGANS_ALONE)
+    widget.set_render_azimuth_elevation(180, 10)
+    put_into(widget, case, preset)
     return widget
 
 
-def color_table() -> dict[str, list]:
-    """Return the targets' colors as NiiVue wants them: lists R, G, B, A over label values `I`, and `labels`."""
-    colors = [tuple(int(target.color[i : i + 2], 16) for i in (1, 3, 5)) for target in TARGETS]
-    red, green, blue = zip(*colors, strict=True)
+def put_into(widget: object, case: ShownCase, preset: str, opacities: Mapping[str, float] | None = None) -> None:
+    """Show a case in a NiiVue widget in place of what was there; its volumes are named after the layers.
+
+    Args:
+        widget: from `niivue_widget`.
+        case: image and label maps.
+        preset: gray window, a name in `slices.WINDOWS_HU`.
+        opacities: of layers by name; by default the prediction is seen, else the reference. They have to be given here,
+            since what is set of a volume that the browser does not hold yet is lost.
+    """
+    from ipyniivue import Volume as NiivueVolume
+
+    low, high = WINDOWS_HU[preset]
+    volumes = []
+    for layer in layers_of(case, Reduction.of(case.image, MOST_VOXELS)):
+        opacity = (opacities or {}).get(layer.name, OPACITY * layer.is_on)
+        look = {"opacity": opacity} if layer.colors else {"cal_min": low, "cal_max": high}
+        volume = NiivueVolume(data=layer.file, name=f"{layer.name}.nii.gz", colorbar_visible=False, **look)
+        if layer.colors:
+            volume.set_colormap_label(color_table(layer.colors))
+        volumes.append(volume)
+    widget.load_volumes(volumes)
+
+
+def color_table(colors: Sequence[tuple[int, str, str]]) -> dict[str, list]:
+    """Return rows (value, color, words) as NiiVue wants them: lists R, G, B, A over label values `I`, and `labels`."""
+    values, shades, words = zip(*colors, strict=True)
+    red, green, blue = zip(*(bytes.fromhex(shade[1:]) for shade in shades), strict=True)
     return {
         "R": [0, *red],
         "G": [0, *green],
         "B": [0, *blue],
-        "A": [0, *(255 for _ in TARGETS)],
-        "I": [0, *(target.id for target in TARGETS)],
-        "labels": ["background", *(target.title for target in TARGETS)],
+        "A": [0, *(255 for _ in values)],
+        "I": [0, *values],
+        "labels": ["background", *words],
     }
 
 
-def nifti_bytes(volume: Volume, dtype: type) -> bytes:
-    """Return a volume as an uncompressed NIfTI file in memory, in RAS+ order."""
-    import nibabel
-
-    return nibabel.Nifti1Image(np.ascontiguousarray(volume.data, dtype), volume.affine).to_bytes()
-
-
-def _view_in_itkwidgets(image: Volume, labels: Volume | None) -> None:
+def view_in_itkwidgets(image: Volume, labels: Volume | None) -> None:
     """Display itkwidgets; only ever reached in an interactive kernel (see the module's first lines)."""
     from itkwidgets import view
 
-    print("itkwidgets loads its viewer from the internet; behind a firewall its area stays empty")
-    _display(view(image=image.data, label_image=None if labels is None else labels.data))
+    print(
+        "itkwidgets loads its viewer from the internet (start with `make lab ITKWIDGETS=1`); "
+        "behind a firewall its area stays empty"
+    )
+    display(view(image=image.data, label_image=None if labels is None else labels.data))
 
 
-def _display(widget: object) -> None:
-    from IPython.display import display
+def display(widget: object) -> None:
+    """Show a widget under the cell that runs."""
+    from IPython.display import display as show
 
-    display(widget)
+    show(widget)

@@ -69,7 +69,7 @@ class Browser:
         """Run a script's body in the page and return what it returns."""
         return self._call("POST", self._session + "/execute/sync", {"script": script, "args": list(arguments)})
 
-    def wait(self, script: str, limit_s: float) -> Any:
+    def wait(self, script: str, limit_s: float, *arguments: Any) -> Any:
         """Run a script until it returns something true, and return that.
 
         Raises:
@@ -77,7 +77,7 @@ class Browser:
         """
         end = time.monotonic() + limit_s
         while time.monotonic() < end:
-            found = self.run(script)
+            found = self.run(script, *arguments)
             if found:
                 return found
             time.sleep(0.3)

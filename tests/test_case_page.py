@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from flare_core import cli
-from flare_core.case_page import ASSETS, ShownCase, write_case_page
+from flare_core.case_layers import ShownCase
+from flare_core.case_page import ASSETS, write_case_page
 from flare_core.cases.labels import BY_NAME, TARGETS
 from flare_core.cases.nifti import Geometry, Volume, write_image, write_labels
 from flare_core.storage import file_hash

@@ -21,7 +21,8 @@ LAST_CELL = """import sys
 assert 'itkwidgets' not in sys.modules
 assert sys.modules['sitecustomize'].refuse, 'connections are refused in this kernel'
 """
-PARAMETERS = {"system": str, "profile": str, "seed": int, "data": str, "viewer": str, "case": str}
+PARAMETERS = {"system": str, "profile": str, "seed": int, "data": str, "viewer": str}
+PARAMETERS |= {"case": str, "target": str, "preset": str}
 
 
 def name_of(path):

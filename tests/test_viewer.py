@@ -8,8 +8,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from flare_core import viewer
+from flare_core.case_layers import ShownCase
 from flare_core.cases.labels import BY_NAME
 from flare_core.cases.nifti import Geometry, Volume
+from flare_core.evaluation.slices import WINDOWS_HU
 
 
 def volume(values):
@@ -87,19 +89,23 @@ def test_showing_a_case_in_a_batch_imports_no_widget(tmp_path):
     assert result.stdout.splitlines()[-1] == "[]"
 
 
-def test_niivue_gets_image_and_labels_with_our_colors(case):
-    widget = viewer.niivue_widget(*case)
-    image, labels = widget.volumes
-    assert (image.cal_min, image.cal_max) == viewer.SHOWN_HU
-    assert labels.colormap_label.lut[4 * BY_NAME["liver"].id :][:4] == [*bytes.fromhex(BY_NAME["liver"].color[1:]), 255]
-    assert labels.colormap_label.lut[3] == 0
-    assert labels.colormap_label.labels[BY_NAME["tumor"].id] == "Tumor"
+def test_niivue_gets_the_layers_in_our_colors(case):
+    image, labels = case
+    widget = viewer.niivue_widget(ShownCase("case", image, labels, volume(np.zeros_like(labels.data))), "bone")
+    ct, reference, prediction, error = widget.volumes
+    assert [v.name.partition(".")[0] for v in widget.volumes] == ["image", "reference", "prediction", "error"]
+    assert (ct.cal_min, ct.cal_max) == WINDOWS_HU["bone"]
+    assert [v.opacity for v in (reference, prediction, error)] == [0, viewer.OPACITY, 0]
+    lut = reference.colormap_label.lut
+    assert lut[4 * BY_NAME["liver"].id :][:4] == [*bytes.fromhex(BY_NAME["liver"].color[1:]), 255]
+    assert lut[3] == 0
+    assert reference.colormap_label.labels[BY_NAME["tumor"].id] == "Tumor"
+    assert error.colormap_label.labels[1:] == ["missed", "added", "other target"]
 
 
-def test_the_bytes_for_the_widget_are_the_volume(case):
-    import nibabel
-
-    image, _ = case
-    again = nibabel.Nifti1Image.from_bytes(viewer.nifti_bytes(image, np.float32))
-    np.testing.assert_array_equal(again.get_fdata(), image.data)
-    np.testing.assert_allclose(again.affine, image.affine)
+def test_a_widget_shows_another_case_in_the_same_place(case):
+    image, labels = case
+    widget = viewer.niivue_widget(ShownCase("one", image, labels))
+    assert [v.opacity for v in widget.volumes[1:]] == [viewer.OPACITY]
+    viewer.put_into(widget, ShownCase("another", image), "lung")
+    assert len(widget.volumes) == 1 and widget.volumes[0].cal_max == WINDOWS_HU["lung"][1]

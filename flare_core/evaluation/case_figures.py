@@ -66,7 +66,7 @@ def case_montage(case: CaseView, point: Sequence[int] | None = None, window: str
         axes.set_title(f"{plane.capitalize()}, slice {index}", fontsize=9, weight="normal")
         axes.set_anchor("N")
     figure.suptitle(case.title, x=0.01, ha="left", fontsize=11, weight="bold")
-    _target_legend(figure, [case.labels, case.prediction])
+    target_legend(figure, [case.labels, case.prediction])
     return figure
 
 
@@ -99,7 +99,7 @@ def comparison(cases: Sequence[CaseView], plane: str = "axial", window: str = "a
         for axes, title in zip(row[1:], ("Reference", "Prediction", "Error"), strict=True):
             axes.set_title(title, fontsize=9, weight="normal")
     errors = [(MISSED, "missed"), (ADDED, "added"), (CONFUSED, "given to another target")]
-    _target_legend(figure, [array for case in cases for array in (case.labels, case.prediction)], errors)
+    target_legend(figure, [array for case in cases for array in (case.labels, case.prediction)], errors)
     return figure
 
 
@@ -133,7 +133,7 @@ def case_grid(
             if plane == planes[0]:
                 axes.set_title(case.title, fontsize=9)
             axes.set_anchor("N")
-    _target_legend(figure, [case.labels for case in cases])
+    target_legend(figure, [case.labels for case in cases])
     return figure
 
 
@@ -233,7 +233,7 @@ def _box(start: Sequence[int], size: Sequence[int], case: CaseView, plane: str) 
     return corner, (size[across] * case.spacing_mm[across], size[up] * case.spacing_mm[up])
 
 
-def _target_legend(
+def target_legend(
     figure: PaperFigure, label_maps: Sequence[np.ndarray | None], errors: Sequence[tuple[str, str]] = ()
 ) -> None:
     """Put the targets that occur under the figure, and the kinds of error if any."""

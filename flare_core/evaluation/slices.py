@@ -85,7 +85,13 @@ def middle_voxel(labels: np.ndarray, target: int) -> tuple[int, int, int] | None
 
 
 def draw_slice(axes: Axes, case: CaseView, plane: str, index: int, window: str) -> None:
-    """Draw one slice in mm with side letters and a 5 cm bar."""
+    """Draw one slice in mm with side letters and a 5 cm bar.
+
+    Raises:
+        ValueError: if `window` is none of `WINDOWS_HU`.
+    """
+    if window not in WINDOWS_HU:
+        raise ValueError(f"no window {window!r}; choose from {', '.join(WINDOWS_HU)}")
     low, high = WINDOWS_HU[window]
     extent = slice_extent(case.image_hu.shape, case.spacing_mm, plane)
     axes.imshow(oriented(case.image_hu, plane, index), cmap="gray", vmin=low, vmax=high, origin="lower", extent=extent)
@@ -111,6 +117,18 @@ def draw_contours(
         mask = (picture == label).astype(np.float32)
         lines = axes.contour(x, y, mask, [0.5], colors=[color], linewidths=1.4, linestyles=linestyle)
         lines.set(path_effects=[withStroke(linewidth=2.4, foreground="black")])  # dark colors must show on gray tissue
+
+
+def draw_cross(axes: Axes, case: CaseView, plane: str, point: Sequence[int]) -> None:
+    """Draw thin lines where the other two planes through a voxel (x, y, z) run, with a gap around the voxel."""
+    _, right, _, top = slice_extent(case.image_hu.shape, case.spacing_mm, plane)
+    across, up = (axis for axis in range(3) if axis != PLANE_AXES[plane])
+    x = right - (point[across] + 0.5) * case.spacing_mm[across]
+    y = (point[up] + 0.5) * case.spacing_mm[up]
+    gap = 0.06 * right
+    look = {"color": "#9ec9ff", "linewidth": 0.6, "alpha": 0.8}
+    axes.plot([0, x - gap, np.nan, x + gap, right], [y] * 5, **look)
+    axes.plot([x] * 5, [0, y - gap, np.nan, y + gap, top], **look)
 
 
 def draw_outline(axes: Axes, case: CaseView, plane: str, index: int) -> None:

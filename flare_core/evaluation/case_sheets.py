@@ -1,0 +1,147 @@
+"""Draw all that is known of one predicted case: slices, errors, scores and volumes on a sheet, and its surfaces.
+
+Serves notebook 11.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from flare_core.evaluation.case_figures import target_legend
+from flare_core.evaluation.slices import (
+    PLANE_AXES,
+    CaseView,
+    draw_contours,
+    draw_cross,
+    draw_errors,
+    draw_slice,
+    slice_extent,
+)
+from flare_core.evaluation.style import (
+    ADDED,
+    COLORS,
+    CONFUSED,
+    FAINT,
+    MISSED,
+    MUTED,
+    SHORT_TITLES,
+    PaperFigure,
+    new_figure,
+    styled,
+)
+from flare_core.evaluation.surfaces import Camera, body_outline, surface_picture
+
+PLANES = ("axial", "coronal", "sagittal")
+VIEWS = {"from the front": 0.0, "from behind": 180.0}
+OUTLINE_STEP_MM = 4.0
+SHADOW = "#e6e8ed"
+COLUMNS = {"dsc": "DSC", "nsd": "NSD", "reference_ml": "ref. ml", "prediction_ml": "pred. ml"}
+
+
+@styled
+def case_sheet(
+    case: CaseView, table: pd.DataFrame, point: Sequence[int], window: str = "abdomen", target: str = ""
+) -> PaperFigure:
+    """Show three planes through one point, with contours and with errors, beside the case's scores and volumes.
+
+    Args:
+        case: with labels and prediction.
+        table: from `case_table`, a row a target.
+        point: voxel (x, y, z) in which the planes meet.
+        window: gray window, a name in `slices.WINDOWS_HU`.
+        target: whose row is marked; none if it is not in the table.
+    Returns:
+        Above: reference as solid, prediction as dashed contours; below: voxels that are wrong. Thin lines show where
+        the other two planes run.
+    """
+    extents = [slice_extent(case.image_hu.shape, case.spacing_mm, plane) for plane in PLANES]
+    widths, tallest = [extent[1] for extent in extents], max(extent[3] for extent in extents)
+    scale = min(7.6 / sum(widths), 3.4 / tallest)
+    figure = new_figure(scale * sum(widths) + 4.0, 2 * scale * tallest + 1.1)
+    grid = figure.add_gridspec(2, 4, width_ratios=[*widths, 3.9 / scale])
+    for column, plane in enumerate(PLANES):
+        index = int(point[PLANE_AXES[plane]])
+        above, below = (figure.add_subplot(grid[row, column]) for row in (0, 1))
+        for axes in (above, below):
+            draw_slice(axes, case, plane, index, window)
+            draw_cross(axes, case, plane, point)
+            axes.set_anchor("N")
+        draw_contours(above, case.labels, case.spacing_mm, plane, index)
+        draw_contours(above, case.prediction, case.spacing_mm, plane, index, linestyle="--")
+        draw_errors(below, case, plane, index)
+        above.set_title(f"{plane.capitalize()}, slice {index}", fontsize=9, weight="normal")
+    _write_table(figure.add_subplot(grid[:, 3]), table, target)
+    figure.suptitle(f"{case.title}   ({window} window)", x=0.01, ha="left", fontsize=11, weight="bold")
+    lines = {"reference": "-", "prediction": "--"}
+    handles = [Line2D([], [], color=MUTED, linestyle=style, label=name) for name, style in lines.items()]
+    errors = {"missed": MISSED, "added": ADDED, "given to another target": CONFUSED}
+    handles += [Patch(color=color, label=name) for name, color in errors.items()]
+    figure.legend(handles=handles, loc="outside lower left", ncols=len(handles))
+    return figure
+
+
+@styled
+def case_surfaces(case: CaseView) -> PaperFigure:
+    """Show the surfaces of reference and prediction from the front and from behind, over the body's outline.
+
+    Args:
+        case: with labels, prediction or both.
+    Raises:
+        ValueError: if it has neither.
+    """
+    maps = {"Reference": case.labels, "Prediction": case.prediction}
+    maps = {name: labels for name, labels in maps.items() if labels is not None}
+    if not maps:
+        raise ValueError(f"{case.title}: surfaces need labels or a prediction")
+    figure = new_figure(2.7 * len(VIEWS) * len(maps), 3.6)
+    panels = iter(figure.subplots(1, len(VIEWS) * len(maps), squeeze=False)[0])
+    for view, azimuth in VIEWS.items():
+        camera = Camera(azimuth)
+        coarse = replace(camera, step_mm=OUTLINE_STEP_MM)
+        outline = body_outline(case.image_hu, case.spacing_mm, coarse)
+        for name, labels in maps.items():
+            axes = next(panels)
+            shadow = np.where(outline[..., None], to_rgba(SHADOW), 0.0)
+            axes.imshow(shadow, origin="lower", extent=_extent(coarse, case), interpolation="bilinear")
+            picture = surface_picture(labels, case.spacing_mm, camera)
+            axes.imshow(picture, origin="lower", extent=_extent(camera, case), interpolation="antialiased")
+            axes.set_axis_off()
+            axes.set_title(f"{name}, {view}", fontsize=9, weight="normal")
+            if not labels.any():
+                axes.text(0.5, 0.5, "nothing labeled", transform=axes.transAxes, ha="center", color=MUTED)
+    target_legend(figure, list(maps.values()))
+    figure.suptitle(case.title, x=0.01, ha="left", fontsize=11, weight="bold")
+    return figure
+
+
+def _extent(camera: Camera, case: CaseView) -> tuple[float, float, float, float]:
+    """Return left, right, bottom and top of a camera's picture in mm from the middle of a case."""
+    right, up = camera.pixels(np.multiply(case.image_hu.shape, case.spacing_mm))[:2] * camera.step_mm / 2
+    return -right, right, -up, up
+
+
+def _write_table(axes: Axes, table: pd.DataFrame, target: str) -> None:
+    """Write a case's table into a panel, targets with their colors."""
+    axes.set_axis_off()
+    axes.set(xlim=(0, 1), ylim=(15.2, -1))
+    places = np.linspace(0.5, 0.99, len(table.columns))
+    for place, column in zip(places, table, strict=True):
+        axes.text(place, 0, COLUMNS[column], ha="right", va="center", fontsize=8, color=MUTED)
+    for row, (name, values) in enumerate(table.iterrows(), start=1):
+        look = {"va": "center", "fontsize": 8, "weight": "bold" if name == target else "normal"}
+        axes.axhline(row - 0.5, color=FAINT, linewidth=0.8)
+        axes.scatter(0.03, row, marker="s", s=42, color=COLORS[name])
+        axes.text(0.08, row, SHORT_TITLES[name], **look)
+        for place, column in zip(places, table, strict=True):
+            text = f"{values[column]:.1f}" if column.endswith("_ml") else f"{values[column]:.3f}"
+            axes.text(place, row, "" if np.isnan(values[column]) else text, ha="right", **look)
+    if table.empty:
+        axes.text(0.5, 1, "nothing labeled", ha="center", va="center", color=MUTED)
