@@ -1,4 +1,4 @@
-"""The same again from nothing gives the same result files; only what says how long something took may differ."""
+"""The same again from nothing gives the same result files; only measured time and memory, and dates, may differ."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ from reliability import recorded
 
 from flare_core import paths
 
-ABOUT_TIME = {"seconds", "made", "time", "efficiency", "efficiency_samples"}
+ABOUT_TIME = {"seconds", "made", "recorded", "time", "efficiency", "efficiency_samples"}
 """Columns, keys and tables that hold durations or dates."""
-FIGURES_OF_TIME = {"efficiency_over_slices", "where_time_goes", "memory_over_time", "accuracy_against_time"}
+MEASURED = {"efficiency_over_slices", "where_time_goes", "accuracy_against_time"}
+MEASURED |= {"memory_over_time", "memory_of_one_case"}
+"""Figures of time and memory."""
 
 
 def results_below(folder: Path) -> dict[str, str]:
     """Every result file to a hash of what in it should not change: labels, weights, tables, descriptions, figures."""
     found = {}
     for path in sorted(folder.rglob("*")):
-        timed = path.stem in ABOUT_TIME | FIGURES_OF_TIME or ".flare" in path.parts
+        timed = path.stem in ABOUT_TIME | MEASURED or ".flare" in path.parts
         if not path.is_file() or timed or path.suffix not in {".gz", ".safetensors", ".csv", ".json", ".svg", ".png"}:
             continue
         content = path.read_bytes()
