@@ -14,7 +14,7 @@ from pandas.io.formats.style import Styler
 
 from flare_core.evaluation.published import protocols
 from flare_core.recipe import Stage, System
-from flare_core.report import environment
+from flare_core.environment import environment
 from flare_core.systems import SYSTEMS
 from flare_core.systems.describe import count_parameters
 
@@ -69,7 +69,7 @@ HERE = {
     "Programming language": ("Python",),
     "Deep learning framework": ("torch", "monai"),
 }
-"""The papers' settings that `report.environment` knows of this machine."""
+"""The papers' settings that `environment.environment` knows of this machine."""
 
 
 def protocol_differences() -> pd.DataFrame:

@@ -19,6 +19,9 @@ from flare_core import paths, report
 from flare_core.notebook_runner import BadParameter, Outcome, check_parameter, declared_parameters, run_notebook
 from flare_core.recipe import PROFILES
 from flare_core.storage import write_file
+from flare_core.workspace import Workspace
+
+TABLES_NOTEBOOK = "10_paper_tables"
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ def reproduce(batch: Batch, say: Callable[[str], None] = print) -> tuple[Outcome
                 _write_record(folder, outcome, inputs)
             outcomes.append(outcome)
             say(f"{outcome.name:<24} {outcome.status:<10} {outcome.time_s:7.1f} s  {outcome.error}".rstrip())
-        index = report.build([*outcomes, *_not_asked_for(batch, plan)], batch.reports, batch.profile)
+        shown = [*outcomes, *_not_asked_for(batch, plan)]
+        index = report.build(shown, batch.reports, batch.profile, _exported_tables(batch, shown))
     failed = sum(outcome.status == "failed" for outcome in outcomes)
     say(f"{len(outcomes)} notebooks: {len(outcomes) - failed} done, {failed} failed; report: {index}")
     return tuple(outcomes)
@@ -198,6 +202,13 @@ def _not_asked_for(batch: Batch, plan: Mapping[Path, Any]) -> list[Outcome]:
         if outcome and outcome.parameters.get("profile", batch.profile) == batch.profile:
             found.append(replace(outcome, status="earlier"))
     return found
+
+
+def _exported_tables(batch: Batch, outcomes: Iterable[Outcome]) -> Path | None:
+    """Return where the notebook of the papers' tables has exported them; None if it did not get there."""
+    if not any(outcome.name == TABLES_NOTEBOOK and outcome.status != "failed" for outcome in outcomes):
+        return None
+    return Workspace(profile=batch.profile, data=str(batch.parameters.get("data", ""))).folder / "tables"
 
 
 def _write_record(folder: Path, outcome: Outcome, inputs: str) -> None:

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from notebook_builder import write_notebook
 
-from flare_core import report
+from flare_core import report, report_index
 from flare_core.notebook_runner import BadParameter, Outcome, declared_parameters, run_notebook, strip_outputs
 from flare_core.recipe import fingerprint
 from flare_core.reproduce import Batch, parse_parameters, planned, reproduce
@@ -255,7 +255,7 @@ def test_index_keeps_earlier_notebooks_when_only_one_is_run(batch):
     reproduce(batch, say=lambda line: None)
     reproduce(with_(batch, only=("01",)), say=lambda line: None)
     index = (batch.reports / "index.html").read_text()
-    assert "00_a.html" in index and report.STATUS_WORDS["earlier"] in index
+    assert "00_a.html" in index and report_index.STATUS_WORDS["earlier"] in index
 
 
 def test_an_empty_report_says_so(tmp_path):
@@ -269,7 +269,7 @@ def test_shipped_networks_say_where_they_come_from_and_whether_they_are_stale(tm
     for name, changes in (("fold0", {}), ("fold1", {"recipe": "0" * 64}), ("fold2", {"stage": "round9"})):
         (tmp_path / "nvauto" / name).mkdir(parents=True)
         (tmp_path / "nvauto" / name / "model.json").write_text(json.dumps(model | changes))
-    rows = report.shipped_networks(tmp_path)
+    rows = report_index.shipped_networks(tmp_path)
     assert [row["network"] for row in rows] == [str(Path("nvauto") / name) for name in ("fold0", "fold1", "fold2")]
     assert (rows[0]["sha256"], rows[0]["validation Dice"]) == ("ab" * 6, "0.750")
     assert ["stale" in row["recipe"] for row in rows] == [False, True, True]
