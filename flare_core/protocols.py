@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from flare_core.environment import environment
 from flare_core.evaluation.published import protocols
 from flare_core.recipe import Stage, System
-from flare_core.environment import environment
 from flare_core.systems import SYSTEMS
 from flare_core.systems.describe import count_parameters
 

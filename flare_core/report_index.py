@@ -1,4 +1,4 @@
-"""Write the body of the report's first page: claims, results, tables, figures, notebooks, and where all of it comes from.
+"""Write the body of the report's first page: claims, results, tables, figures, notebooks, where all of it comes from.
 
 Serves `flare_core.report`. Everything is HTML text: no script, nothing loaded from elsewhere. Claims fold open by the
 browser's own `details`, so that a telephone shows a line a claim.
@@ -143,11 +143,12 @@ def _claims() -> str:
     claims = read_claims()
     findings = judge_claims(claims)
     lines = "".join(_claim(claim, of_claim(claim, findings)) for claim in claims.claims)
-    words = Counter(overall(of_claim(claim, findings)) for claim in claims.claims)
-    bar = "".join(f"<span class='{_css(v)}' style='flex-grow:{words[v]}'>{words[v]}</span>" for v in VERDICTS if words[v])
+    found = Counter(overall(of_claim(claim, findings)) for claim in claims.claims)
+    parts = [f"<span class={_css(v)} style='flex-grow:{found[v]}'>{found[v]}</span>" for v in VERDICTS if found[v]]
     return (
-        f"<p>{escape(counts(claims, findings))}, by the 95 % intervals of the committed results; open one to see what was "
-        f"measured and how to run it again.</p><div class=bar aria-hidden=true>{bar}</div><div class=claims>{lines}</div>"
+        f"<p>{escape(counts(claims, findings))}, by the 95 % intervals of the committed results. Open one to see what "
+        f"was measured and how to run it again.</p><div class=bar aria-hidden=true>{''.join(parts)}</div>"
+        f"<div class=claims>{lines}</div>"
     )
 
 
@@ -207,10 +208,11 @@ def _card(chapter: Chapter) -> str:
     error = f"<p class=failed>{escape(outcome.error)}</p>" if outcome.error else ""
     ending = ".partial.ipynb" if outcome.status == "failed" else ".ipynb"
     source = f" · <a href='notebooks/{outcome.name}{ending}'>as notebook</a>" if chapter.has_page else ""
+    made = escape(outcome.made[:16].replace("T", " "))
     return (
         f"<li class=card>{image}<div><h3>{heading}</h3>"
         f"<p><span class='status {outcome.status}'>{STATUS_WORDS[outcome.status]}</span></p>"
-        f"<p class=quiet>{outcome.time_s:.1f} s, {escape(outcome.made[:16].replace('T', ' '))}{source}</p>{error}</div></li>"
+        f"<p class=quiet>{outcome.time_s:.1f} s, {made}{source}</p>{error}</div></li>"
     )
 
 

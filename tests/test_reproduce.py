@@ -4,6 +4,7 @@ import fcntl
 import json
 import re
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 import nbformat
@@ -11,6 +12,7 @@ import pytest
 from notebook_builder import write_notebook
 
 from flare_core import report, report_index
+from flare_core.evaluation.claim_list import read_claims
 from flare_core.notebook_runner import BadParameter, Outcome, declared_parameters, run_notebook, strip_outputs
 from flare_core.recipe import fingerprint
 from flare_core.reproduce import Batch, parse_parameters, planned, reproduce
@@ -246,7 +248,28 @@ def test_report_pages_run_nothing_and_load_nothing(batch):
     assert "<th>dsc</th>" in index and "0.5" in index
     assert (batch.reports / "pictures" / "00_a.png").stat().st_size > 0
     for target in re.findall(r"(?:href|src)='([^']+)'", index):
-        assert (batch.reports / target).exists(), target
+        file, _, place = target.partition("#")
+        page = batch.reports / (file or "index.html")
+        assert page.exists(), target
+        assert not place or f" id={place}" in page.read_text(), target
+
+
+def test_the_index_begins_with_every_claim_and_its_verdict(tmp_path):
+    index = report.build([], tmp_path, "mini").read_text()
+    for claim in read_claims().claims:
+        assert escape(claim.statement) in index
+    assert index.index("claims hold?") < index.index("What came along")
+    assert all(word in index for word in ("reproduced", "not tested", "flare ablate"))
+
+
+def test_exported_tables_come_along_and_old_ones_go(tmp_path):
+    (tmp_path / "made").mkdir()
+    for name in ("a.csv", "a.tex", "notes.txt"):
+        (tmp_path / "made" / name).write_text(name)
+    index = report.build([], tmp_path / "report", "mini", tmp_path / "made").read_text()
+    assert "href='tables/a.csv'" in index and "href='tables/a.tex'" in index and "notes" not in index
+    report.build([], tmp_path / "report", "mini")
+    assert not (tmp_path / "report" / "tables").exists()
 
 
 def test_index_keeps_earlier_notebooks_when_only_one_is_run(batch):
