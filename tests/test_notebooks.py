@@ -124,8 +124,7 @@ def test_notebook_runs_in_smoke_to_small_passive_results(path, smoke_run):
     outputs = [output for cell in content.cells for output in cell.get("outputs", ())]
     kinds = {kind for output in outputs for kind in output.get("data", {})}
     assert kinds <= {"image/png", "text/html", "text/plain"}
-    if path.stem != "03_networks":  # the one notebook that shows tables only
-        assert "image/png" in kinds
+    assert "image/png" in kinds
 
 
 def test_no_notebook_asks_for_the_network(smoke_run):
@@ -160,7 +159,7 @@ def test_notebooks_serve_every_other_system(system, capsys):
             continue
         kinds = [kind_of(value) for value in run_cells(path, system=system, profile="smoke", viewer="static")]
         printed = capsys.readouterr().out
-        assert "picture" in kinds or path.stem == "03_networks"
+        assert "picture" in kinds
         if path.stem[:2] in ("06", "07", "11"):
             assert work.scope in printed
         if path.stem == "05_pseudo_labels":
