@@ -37,6 +37,7 @@ QUIET = {
     "distributed.scheduler.allowed-failures": 0,  # `batch` itself tries a killed case once more, alone
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
+    "distributed.admin.low-level-log-length": 100,  # 100,000 by default, for each worker and the scheduler
     "distributed.worker.memory.target": False,  # results are small: there is nothing to move to the disk,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,  # and a worker that waits for memory would wait for ever
@@ -140,7 +141,7 @@ def _outcomes(
         room = 1 if careful else max(1, sum(client.nthreads().values()))
         while len(running) < room and (pair := next(left, None)) is not None:
             case, item = pair
-            running[client.submit(task, pickle.dumps(item), key=f"{prefix}-{case}", pure=False)] = case
+            running[client.submit(task, pickle.dumps(item), key=(prefix, case), pure=False)] = case
         if not running:
             return
         try:

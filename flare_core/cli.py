@@ -172,7 +172,8 @@ def _train(options: argparse.Namespace) -> int:
     from flare_core.training.run import Run
     from flare_core.training.schedule import train_system
 
-    engine = Engine("dask", options.workers) if options.workers else SERIAL
+    is_first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes only one prepares cases
+    engine = Engine("dask", options.workers) if options.workers and is_first else SERIAL
     system = _system(options.system).at(options.profile)
     if options.ablation:
         system = system.ablated(options.ablation)

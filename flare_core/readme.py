@@ -16,13 +16,14 @@ from flare_core.evaluation.claim_list import read_claims
 from flare_core.evaluation.claim_texts import as_markdown, counts
 from flare_core.evaluation.claims import judge_claims, write_findings
 from flare_core.paths import RESULTS, ROOT, results_of
+from flare_core.scale import cases_block, scale_block
 from flare_core.scoreboard import mean_over_seeds
 from flare_core.storage import write_file
 from flare_core.systems import SYSTEMS
 from flare_core.systems.describe import count_parameters
 from flare_core.targets import steps_block, targets_block
 
-README, PERFORMANCE = ROOT / "README.md", ROOT / "docs" / "performance.md"
+README, PERFORMANCE, SCALE = ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs" / "scale.md"
 BEGIN, END = "<!-- {}: written by flare_core/readme.py -->", "<!-- end of {} -->"
 
 
@@ -143,7 +144,11 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "speed": speed_block,
     "reliability": reliability_block,
 }
-PAGES = {README: BLOCKS, PERFORMANCE: {"targets": targets_block, "steps": steps_block}}
+PAGES = {
+    README: BLOCKS,
+    PERFORMANCE: {"targets": targets_block, "steps": steps_block},
+    SCALE: {"cases": cases_block, "scale": scale_block},
+}
 
 
 def filled(text: str, blocks: Mapping[str, Callable[[], str]] = BLOCKS) -> str:
