@@ -16,11 +16,12 @@ import torch
 from guarded import no_network
 from nifti_samples import AFFINE, GOOD, ct, targets
 
-from flare_core import paths
+from flare_core import cli, paths
 from flare_core.cases.dataset import Dataset
 from flare_core.cases.label_analysis import analyze
 from flare_core.cases.labels import ABDOMEN
 from flare_core.cases.nifti import read_image, read_labels, write_image
+from flare_core.cases.nifti_writing import nifti_bytes
 from flare_core.cases.preprocessing import IntensityWindow, Preprocessing
 from flare_core.cases.verification import verify
 from flare_core.evaluation.case_figures import case_montage
@@ -35,7 +36,6 @@ from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.inference.submission import Submission, save_submission
 from flare_core.models.segresnet import SegResNet
 from flare_core.training.checkpoint import load_checkpoint, save_checkpoint
-from flare_core.viewer import nifti_bytes
 
 PROGRAMS = sorted([*(paths.ROOT / "flare_core").rglob("*.py"), *(paths.ROOT / "benchmarks").rglob("*.py")])
 PROGRAMS = [path for path in PROGRAMS if not path.stem.endswith("_peer")]  # these run other packages, apart from us
@@ -194,7 +194,9 @@ def test_text_of_a_header_reaches_no_output_record_table_figure_or_message(tmp_p
     analyze(Dataset.load(data)).save(out / "analysis")
     verify(Dataset.load(data)).save(out / "findings.csv")
     save(case_montage(CaseView("case", image.data, image.spacing_mm, labels.data)), "montage", out)
-    (out / "widget.nii").write_bytes(nifti_bytes(image, np.float32))
+    (out / "widget.nii").write_bytes(nifti_bytes(image.data, image.geometry, np.float32))
+    view = ["view", str(image.path), "--labels", str(labels.path), "-o", str(out / "case.html")]
+    assert cli.main(view) == cli.DONE
     written = contents(out)
     assert {"labels/case.nii.gz", "labels/.flare/case.json", "montage.svg", "montage.png"} <= written.keys()
     for name, raw in {**written, "messages": caplog.text.encode()}.items():
