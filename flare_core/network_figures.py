@@ -16,7 +16,7 @@ from flare_core.evaluation.style import ACCENT, INK, MUTED, SECOND, PaperFigure,
 from flare_core.network_trace import DOWN, SIDE, UP, Block, NetworkPlan
 
 WIDTH, HEIGHT, STEP = 1.2, 0.76, 0.74  # of a block, and the shift from level to level, in units of a level's height
-LEFT, PANEL_IN = 2.2, 6.0
+LEFT, PANEL_IN = 2.2, 6.7
 LOOKS = {
     "convolutions": "#dbe7f3",
     "attention": "#fbe3cb",

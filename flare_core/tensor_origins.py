@@ -15,8 +15,10 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 CONCATENATED, ADDED = "concatenated", "added"
-JOINS = {name: CONCATENATED for name in ("cat", "concat", "concatenate")}
-JOINS |= {name: ADDED for name in ("add", "add_", "__add__", "__iadd__", "__radd__")}
+JOINS = {
+    **dict.fromkeys(("cat", "concat", "concatenate"), CONCATENATED),
+    **dict.fromkeys(("add", "add_", "__add__", "__iadd__", "__radd__"), ADDED),
+}
 
 
 @dataclass
