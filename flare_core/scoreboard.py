@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from flare_core.cases.nifti import Volume, read_labels
 from flare_core.evaluation.evaluate import Evaluation, evaluate_folders
 from flare_core.evaluation.flare_rules import FLARE23, Rules
 from flare_core.evaluation.slices import CaseView, middle_voxel
+from flare_core.inference.backends import choose_compute
 from flare_core.inference.predict import predict_files
 from flare_core.inference.submission import load_submission, submission_hash
 from flare_core.systems import SYSTEMS
@@ -115,6 +116,24 @@ def predicted_case(work: Workspace, case: str) -> PredictedCase:
     loaded = entry.load()
     labels, prediction = (only(volume, work.targets) for volume in (loaded.labels, read_labels(file)))
     return PredictedCase(case, loaded.image, labels, prediction)
+
+
+def predicted_by_all(work: Workspace, case: str) -> dict[str, PredictedCase]:
+    """Return a validation case as every submission that is there predicts it, the workspace's own first.
+
+    What is missing is predicted now, with torch: OpenVINO's graphs would take longer to build than one case to predict.
+    """
+    found = {work.system: predicted_case(work, case)}
+    (entry,) = (entry for entry in work.dataset().validation if entry.id == case)
+    for other in (replace(work, system=system) for system in SYSTEMS if system != work.system):
+        try:
+            networks = submission_hash(other.submission)
+        except FileNotFoundError:
+            continue
+        submission = load_submission(other.submission, choose_compute("torch"))
+        predict_files([(case, entry.image)], other.predictions, submission, networks)
+        found[other.system] = predicted_case(other, case)
+    return found
 
 
 def evaluate_validation(work: Workspace, rules: Rules, *, write: bool = False) -> Evaluation:

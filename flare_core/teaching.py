@@ -14,6 +14,8 @@ import pandas as pd
 from flare_core.cases.dataset import Entry
 from flare_core.cases.labels import BY_NAME, ORGAN_NAMES, TARGET_NAMES, TUMOR
 from flare_core.cases.nifti import Volume, read_labels
+from flare_core.evaluation.metrics import dsc
+from flare_core.evaluation.slices import CaseView
 from flare_core.inference.submission import load_submission, submission_hash
 from flare_core.recipe import Stage, System
 from flare_core.training.pseudo_labels import write_pseudo_labels
@@ -28,6 +30,7 @@ DRAWN, FILLED, ABSENT, LEFT_OUT, UNASKED = ORIGINS = (
     "left out of the loss",
     "not asked of this network",
 )
+AS_ANNOTATED, AFTER_FILLING = "as annotated", "after filling"
 
 
 def stage_table(system: System, entries: Sequence[Entry]) -> pd.DataFrame:
@@ -153,6 +156,37 @@ def learned_labels(work: Workspace, stage: Stage, case: str) -> Volume:
     """Return what a stage learns of a case after `fill_examples`: targets that its network is not asked for are 0."""
     volume = read_labels(work.run / "pseudo_labels" / "labelsTr" / f"{case}.nii.gz")
     return only(volume, [name for group in stage.scheme.groups for name in group])
+
+
+def before_and_after(work: Workspace, stage: Stage, entry: Entry) -> dict[str, CaseView]:
+    """Return an example's labels as annotated and after `fill_examples`, each as a prediction of the truth.
+
+    Nothing where nobody fills labels or no truth is known (real data). Targets that the network is not asked for are 0.
+    """
+    if entry.truth is None or not teacher_of(stage):
+        return {}
+    case, asked = entry.load(), [name for group in stage.scheme.groups for name in group]
+    truth = only(read_labels(entry.truth), asked).data
+    drawn = only(case.labels, asked).data if case.labels else np.zeros_like(truth)
+    stages = {AS_ANNOTATED: drawn, AFTER_FILLING: learned_labels(work, stage, entry.id).data}
+    image = case.image
+    return {name: CaseView(entry.id, image.data, image.spacing_mm, truth, labels) for name, labels in stages.items()}
+
+
+def gain_of_filling(work: Workspace, stage: Stage, entries: Iterable[Entry]) -> pd.DataFrame:
+    """Return how well examples' labels agree with the truth before and after filling.
+
+    Returns:
+        Rows (case, target, stage, dsc) for the targets that the truth shows; none where `before_and_after` has nothing.
+    """
+    rows = [
+        (entry.id, name, when, dsc(view.labels == BY_NAME[name].id, view.prediction == BY_NAME[name].id))
+        for entry in entries
+        for when, view in before_and_after(work, stage, entry).items()
+        for name in TARGET_NAMES
+        if (view.labels == BY_NAME[name].id).any()
+    ]
+    return pd.DataFrame(rows, columns=["case", "target", "stage", "dsc"])
 
 
 def only(labels: Volume, targets: Iterable[str]) -> Volume:

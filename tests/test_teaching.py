@@ -1,18 +1,24 @@
 """Who teaches what: a label is drawn, filled, taken for absent, left out, or not asked for."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
 from flare_core.cases.labels import ORGAN_NAMES, TARGET_NAMES
-from flare_core.cases.nifti import read_labels
+from flare_core.cases.nifti import read_labels, write_labels
 from flare_core.systems import SYSTEMS
 from flare_core.teaching import (
     ABSENT,
+    AFTER_FILLING,
+    AS_ANNOTATED,
     DRAWN,
     FILLED,
     LEFT_OUT,
     UNASKED,
+    before_and_after,
     fill_examples,
+    gain_of_filling,
     kind_title,
     label_origins,
     label_quality,
@@ -122,6 +128,32 @@ def test_labels_of_a_system_without_a_teacher_are_prepared_as_they_are(tiny_coho
     learned, drawn = learned_labels(work, stage, entry.id), read_labels(entry.labels)
     assert (learned.data == 14).sum() == (drawn.data == 14).sum() > 0
     assert set(learned.data.ravel()) == {0, 14}
+
+
+def test_filling_is_held_against_the_truth_before_and_after(tiny_cohort, tiny_dataset, tmp_path):
+    work = Workspace("nvauto", "smoke", str(tiny_cohort), tmp_path)
+    stage = work.recipe().stage("round2")
+    partial = next(e for e in tiny_dataset.training if e.is_labeled and 0 < len(e.annotated) < 13)
+    unlabeled = next(e for e in tiny_dataset.training if not e.is_labeled)
+    for entry in (partial, unlabeled):  # as if a perfect teacher had filled them
+        truth = read_labels(entry.truth)
+        write_labels(work.run / "pseudo_labels" / "labelsTr" / f"{entry.id}.nii.gz", truth.data, truth.geometry)
+    gain = gain_of_filling(work, stage, [partial, unlabeled])
+    assert (gain.loc[gain["stage"] == AFTER_FILLING, "dsc"] == 1).all()
+    before = gain[gain["stage"] == AS_ANNOTATED]
+    assert (before.loc[before["case"] == unlabeled.id, "dsc"] == 0).all()
+    organs = before[(before["case"] == partial.id) & (before["target"] != "tumor")]  # lesions may be left unmarked
+    assert organs["dsc"].tolist() == [float(name in partial.annotated) for name in organs["target"]]
+    view = before_and_after(work, stage, partial)[AFTER_FILLING]
+    assert (view.labels == view.prediction).all()
+
+
+def test_without_a_truth_or_a_teacher_there_is_nothing_to_hold_against(tiny_cohort, tiny_dataset, tmp_path):
+    work = Workspace("nvauto", "smoke", str(tiny_cohort), tmp_path)
+    entry = next(entry for entry in tiny_dataset.training if entry.is_labeled)
+    assert before_and_after(work, work.recipe().stage("round2"), replace(entry, truth=None)) == {}
+    tumor_only = Workspace("dkfz_bs8", "smoke", str(tiny_cohort), tmp_path)
+    assert gain_of_filling(tumor_only, tumor_only.recipe().stage("batch8"), [entry]).empty
 
 
 def test_a_missing_teacher_is_named(tiny_cohort, tiny_dataset, tmp_path):

@@ -244,4 +244,5 @@ def target_legend(
     handles = [Line2D([], [], color=BY_NAME[name].color, linewidth=3, label=TITLES[name]) for name in names]
     handles += [Patch(color=color, label=label) for color, label in errors]
     if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(7, len(handles)))
+        columns = min(7, int(figure.get_figwidth() / 1.5), len(handles))
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns)

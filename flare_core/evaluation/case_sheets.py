@@ -1,11 +1,11 @@
-"""Draw all that is known of one predicted case: slices, errors, scores and volumes on a sheet, and its surfaces.
+"""Draw all that is known of one predicted case: a sheet with slices, scores and volumes; all systems; its surfaces.
 
 Serves notebook 11.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,10 +19,12 @@ from flare_core.evaluation.case_figures import target_legend
 from flare_core.evaluation.slices import (
     PLANE_AXES,
     CaseView,
+    busiest_slice,
     draw_contours,
     draw_cross,
     draw_errors,
     draw_slice,
+    draw_targets,
     slice_extent,
 )
 from flare_core.evaluation.style import (
@@ -89,6 +91,46 @@ def case_sheet(
 
 
 @styled
+def systems_on_case(
+    views: Mapping[str, CaseView], point: Sequence[int] | None = None, plane: str = "axial", window: str = "abdomen"
+) -> PaperFigure:
+    """Show one slice of a case as several systems predict it, or as labels are before and after a step.
+
+    Args:
+        views: title to the same case with its labels and one prediction; the first one's labels are shown.
+        point: voxel (x, y, z) through which the slice goes; by default the one on which the labels show most targets.
+        plane: a key of `slices.PLANE_AXES`.
+        window: gray window, a name in `slices.WINDOWS_HU`.
+    Returns:
+        First column: image and reference; then a column a system: its prediction and below it its errors.
+    Raises:
+        ValueError: if there is no system, or a view without labels or prediction.
+    """
+    if not views or any(view.labels is None or view.prediction is None for view in views.values()):
+        raise ValueError("expected at least one system's view of a case, each with labels and a prediction")
+    first = next(iter(views.values()))
+    index = busiest_slice(first.labels, plane, first.labels.shape) if point is None else int(point[PLANE_AXES[plane]])
+    extent = slice_extent(first.image_hu.shape, first.spacing_mm, plane)
+    width = min(3.0, 12.5 / (len(views) + 1))
+    figure = new_figure(width * (len(views) + 1), 2 * width * extent[3] / extent[1] + 1.2)
+    panels = figure.subplots(2, len(views) + 1, squeeze=False)
+    for axes in panels.ravel():
+        draw_slice(axes, first, plane, index, window)
+    _draw_labels(panels[1, 0], first, first.labels, plane, index)
+    panels[0, 0].set_title("Image", fontsize=9)
+    panels[1, 0].set_title("Reference", fontsize=9)
+    for column, (system, view) in zip(panels.T[1:], views.items(), strict=True):
+        _draw_labels(column[0], view, view.prediction, plane, index)
+        draw_errors(column[1], view, plane, index)
+        column[0].set_title(system, fontsize=9)
+        column[1].set_title("errors", fontsize=8, weight="normal")
+    errors = [(MISSED, "missed"), (ADDED, "added"), (CONFUSED, "given to another target")]
+    target_legend(figure, [labels for view in views.values() for labels in (view.labels, view.prediction)], errors)
+    figure.suptitle(f"{first.title}, {plane} slice {index}", x=0.01, ha="left", fontsize=11, weight="bold")
+    return figure
+
+
+@styled
 def case_surfaces(case: CaseView) -> PaperFigure:
     """Show the surfaces of reference and prediction from the front and from behind, over the body's outline.
 
@@ -120,6 +162,12 @@ def case_surfaces(case: CaseView) -> PaperFigure:
     target_legend(figure, list(maps.values()))
     figure.suptitle(case.title, x=0.01, ha="left", fontsize=11, weight="bold")
     return figure
+
+
+def _draw_labels(axes: Axes, case: CaseView, labels: np.ndarray, plane: str, index: int) -> None:
+    """Lay one slice of a label map over the image: filled and outlined."""
+    draw_targets(axes, labels, case.spacing_mm, plane, index)
+    draw_contours(axes, labels, case.spacing_mm, plane, index)
 
 
 def _extent(camera: Camera, case: CaseView) -> tuple[float, float, float, float]:

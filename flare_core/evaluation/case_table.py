@@ -1,9 +1,11 @@
-"""Put the scores and volumes of one case's targets into a table.
+"""Put scores and volumes of targets into tables: of one case, and the volumes of all cases of an evaluation.
 
-Serves everything that shows a single case: notebook 11 and `flare view`.
+Serves notebooks 07 and 11 and `flare view`.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,19 @@ import pandas as pd
 from flare_core.cases.labels import TARGETS
 from flare_core.cases.nifti import Volume
 from flare_core.evaluation.flare_rules import Rules, score_case
+
+if TYPE_CHECKING:
+    from flare_core.evaluation.evaluate import Evaluation
+
+
+def volumes_of(evaluation: Evaluation) -> pd.DataFrame:
+    """Return the volumes that an evaluation met: columns `case`, `target`, `reference_ml`, `prediction_ml`.
+
+    NaN where a target is not annotated, or a prediction is missing.
+    """
+    scores = [(case, s) for case, result in evaluation.cases.items() for s in result.scores]
+    rows = [(case, s.target, s.reference_ml, s.prediction_ml) for case, s in scores]
+    return pd.DataFrame(rows, columns=["case", "target", "reference_ml", "prediction_ml"])
 
 
 def case_table(reference: Volume | None, prediction: Volume | None, rules: Rules) -> pd.DataFrame:

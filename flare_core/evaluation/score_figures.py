@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import seaborn
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
@@ -27,6 +28,8 @@ from flare_core.evaluation.style import (
     new_figure,
     styled,
 )
+
+FEWEST_OF_A_SHAPE = 8
 
 
 @styled
@@ -68,7 +71,8 @@ def target_scores(scores: pd.DataFrame, metric: str = "dsc", title: str = "") ->
         metric: column to show, fractions from 0 to 1.
         title: above the figure.
     Returns:
-        One column a target: cases as points, a bar from the first to the third quartile, the mean as a white diamond.
+        One column a target: cases as points over their distribution, a bar from the first to the third quartile, the
+        mean as a white diamond. Fewer than `FEWEST_OF_A_SHAPE` cases have no shape.
     """
     names = [name for name in TARGET_NAMES if (scores["target"] == name).any()]
     systems = list(dict.fromkeys(scores["system"])) if "system" in scores else [""]
@@ -84,8 +88,7 @@ def target_scores(scores: pd.DataFrame, metric: str = "dsc", title: str = "") ->
                 continue
             center = column - 0.4 + width * (place + 0.5)
             color = COLORS[name] if len(systems) == 1 else palette[place]
-            axes.bar(center, np.ptp(np.quantile(values, (0.25, 0.75))), bottom=np.quantile(values, 0.25),
-                     width=width * 0.8, color=color, alpha=0.3)  # fmt: skip
+            _draw_spread(axes, values, center, width, color)
             scatter_points(axes, values, center, color, width * 0.28, is_vertical=True)
             axes.scatter(center, values.mean(), marker="D", s=30, facecolor="white", edgecolor=INK, zorder=5)
     axes.set(xticks=range(len(names)), xlim=(-0.6, len(names) - 0.4), ylim=(-0.03, 1.03))
@@ -99,6 +102,16 @@ def target_scores(scores: pd.DataFrame, metric: str = "dsc", title: str = "") ->
         marks = [Line2D([], [], marker="o", linestyle="", color=color) for color in palette]
         axes.legend(marks, systems, ncols=len(systems), loc="lower right", bbox_to_anchor=(1, 1))
     return figure
+
+
+def _draw_spread(axes: Axes, values: pd.Series, center: float, width: float, color: str) -> None:
+    """Draw how values are spread: a violin between the lowest and the highest one, and the middle half."""
+    if len(values) >= FEWEST_OF_A_SHAPE and np.ptp(values) > 0:
+        drawn = axes.violinplot([values], [center], widths=width * 0.95, showextrema=False)
+        for body in drawn["bodies"]:
+            body.set(facecolor=color, alpha=0.25, edgecolor=color, linewidth=0.8, zorder=1)
+    low, high = np.quantile(values, (0.25, 0.75))
+    axes.plot([center] * 2, [low, high], color=INK, alpha=0.45, linewidth=4, solid_capstyle="butt", zorder=2)
 
 
 @styled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from flare_core.cases.labels import BY_NAME, ORGAN_NAMES, TARGET_NAMES
-from flare_core.evaluation import case_figures, figures, score_figures, slices
+from flare_core.evaluation import case_figures, case_sheets, figures, score_figures, slices, volume_figures
 from flare_core.evaluation.slices import CaseView
 from flare_core.evaluation.style import COLORS, SHORT_TITLES, PaperFigure, new_figure, save
 
@@ -66,6 +67,20 @@ def case(title: str = "Case", spacing_mm=(4.0, 4.0, 5.0)) -> CaseView:
     return CaseView(title, image, spacing_mm, labels, np.roll(labels, 2, axis=0))
 
 
+def case_rows() -> pd.DataFrame:
+    columns = {"dsc": 0.9, "nsd": np.nan, "reference_ml": 1234.5, "prediction_ml": 1199.9}
+    return pd.DataFrame([columns] * 14, TARGET_NAMES)
+
+
+def measured_volumes() -> pd.DataFrame:
+    rows = [
+        (f"case{k}", name, 1000 / 2**i + 10 * k, 900 / 2**i + 12 * k)
+        for i, name in enumerate(TARGET_NAMES)
+        for k in range(5)
+    ]
+    return pd.DataFrame(rows, columns=["case", "target", "reference_ml", "prediction_ml"])
+
+
 WINDOWS = [((x, 0, z), (20, 30, 25)) for x in (0, 10, 20) for z in (0, 25)]
 STAGES = scores().assign(stage="before"), scores().assign(stage="after", dsc=lambda t: t["dsc"] + 0.1)
 DRAWN: dict[str, Callable[[], PaperFigure]] = {
@@ -91,6 +106,15 @@ DRAWN: dict[str, Callable[[], PaperFigure]] = {
     "case_grid": lambda: case_figures.case_grid([case("One"), case("Thin slices", (2.0, 2.0, 1.0))]),
     "window_layout": lambda: case_figures.window_layout([(case(), WINDOWS)]),
     "window_layouts": lambda: case_figures.window_layout([(case("First"), WINDOWS), (case("Second"), WINDOWS[:1])]),
+    "case_sheet": lambda: case_sheets.case_sheet(case(), case_rows(), (25, 17, 27), "abdomen", "liver"),
+    "case_surfaces": lambda: case_sheets.case_surfaces(case()),
+    "surfaces_of_one_map": lambda: case_sheets.case_surfaces(replace(case(), prediction=None)),
+    "one_system_on_a_case": lambda: case_sheets.systems_on_case({"nvauto": case()}),
+    "six_systems_on_a_case": lambda: case_sheets.systems_on_case({name: case() for name in SIX}, (25, 17, 27)),
+    "volume_agreement": lambda: volume_figures.volume_agreement(measured_volumes(), "nvauto"),
+    "volume_agreement_of_tumors": lambda: volume_figures.volume_agreement(
+        measured_volumes().query("target == 'tumor'"), "dkfz_bs4_8: predicted and reference volumes"
+    ),
     "intensity_histograms": lambda: case_figures.intensity_histograms(np.arange(-500, 500), np.linspace(0, 1, 300)),
 }
 
@@ -272,3 +296,35 @@ def test_neighboring_targets_have_colors_that_everyone_can_tell_apart(vision):
 
 def test_every_target_has_a_color_and_a_short_title_of_its_own():
     assert len(set(COLORS.values())) == len(set(SHORT_TITLES.values())) == 14
+
+
+def test_volumes_agree_as_bland_and_altman_reckon():
+    table = pd.DataFrame(
+        [("a", "liver", 900.0, 1100.0), ("b", "liver", 1000.0, 1000.0), ("c", "liver", 1100.0, 900.0)]
+        + [("a", "tumor", 0.0, 0.0), ("b", "tumor", 0.0, 4.0), ("c", "tumor", 6.0, 0.0), ("d", "tumor", np.nan, 1.0)],
+        columns=["case", "target", "reference_ml", "prediction_ml"],
+    )
+    points = volume_figures.agreement(table).set_index(["target", "case"])
+    assert points.loc["liver", "off"].tolist() == [0.2, 0, -0.2]
+    assert points.loc["tumor", "off"].to_dict() == {"b": 2, "c": -2}  # absent on both sides, or not annotated: no point
+    assert points.loc[("tumor", "b"), "mean_ml"] == 2
+    liver, tumor = volume_figures.volume_agreement(table).axes[:2]
+    assert liver.texts[0].get_text() == "bias +0 %, limits -39 to +39 %"  # 1.96 standard deviations of 0.2
+    assert tumor.texts[0].get_text() == "bias +0 %"  # two cases have no limits
+    with pytest.raises(ValueError, match="at least one target"):
+        volume_figures.volume_agreement(table.iloc[3:4])
+
+
+def test_scores_have_a_shape_where_there_are_enough_cases():
+    few = score_figures.target_scores(scores())
+    many = score_figures.target_scores(pd.concat([scores(), scores().assign(dsc=lambda t: t["dsc"] / 2)]))
+    shapes = [sum(len(c.get_paths()) for c in f.axes[0].collections if c.get_alpha() == 0.25) for f in (few, many)]
+    assert shapes == [0, 14]
+
+
+def test_the_slice_of_all_systems_is_the_busiest_one_unless_a_point_is_given():
+    views = {"a": case(), "b": case()}
+    assert "axial slice 22" in case_sheets.systems_on_case(views)._suptitle.get_text()
+    assert "coronal slice 9" in case_sheets.systems_on_case(views, (1, 9, 3), "coronal")._suptitle.get_text()
+    with pytest.raises(ValueError, match="each with labels and a prediction"):
+        case_sheets.systems_on_case({"a": replace(case(), prediction=None)})
