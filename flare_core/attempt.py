@@ -172,8 +172,9 @@ def warnings_of_this_thread(name: str = "") -> Iterator[list[str]]:
         if name:  # the console's handler, a parent's, comes later
             record.msg, record.args = f"{name}: {said[-1]}", ()
 
+    own = threading.get_ident()  # not in the filter, which is called in the thread that warns
     handler = logging.Handler(logging.WARNING)
-    handler.addFilter(lambda record: record.thread == threading.get_ident())
+    handler.addFilter(lambda record: record.thread == own)
     handler.emit = take
     package = logging.getLogger("flare_core")
     package.addHandler(handler)

@@ -18,6 +18,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from flare_core.attempt import FAILED, Cases, Outcome, attempt
 from flare_core.machine import usable_cores
@@ -60,11 +61,12 @@ def dask_work(engine: Engine, function: Callable[[Any], Any], title: str) -> Ite
     from distributed.protocol import pickle
 
     share = 0 if engine.scheduler else max(1, usable_cores() // engine.workers)
+    own = uuid4().hex  # two drivers of one scheduler may have cases of the same names
     with _client(engine, share) as client:
 
         def work(cases: Cases, careful: bool) -> Iterator[tuple[str, Outcome]]:
             task = partial(_attempt_in_worker, pickle.dumps(function), share=share)
-            for case, outcome in _outcomes(client, task, cases, f"{title}-{careful}", careful):
+            for case, outcome in _outcomes(client, task, cases, f"{title}-{careful}-{own}", careful):
                 for line in outcome.warnings:
                     log.warning("%s: %s", case, line)
                 yield case, outcome

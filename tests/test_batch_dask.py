@@ -7,6 +7,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 
 import pytest
 from batch_cases import work
+from distributed import LocalCluster
 
 from flare_core.batch import Engine, map_cases
 from flare_core.ledger import read_ledger
@@ -56,3 +57,14 @@ def test_what_a_worker_cannot_open_fails_with_the_reason_instead_of_hanging(tmp_
 def test_distributed_is_imported_only_where_it_is_asked_for():
     code = "import flare_core.cli, flare_core.inference.predict_in_workers, sys; print('distributed' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_two_drivers_of_one_scheduler_get_their_own_results():
+    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster:
+        engine = Engine("dask", scheduler=cluster.scheduler_address)
+        with engine.started(str.upper, "cases") as one, engine.started(str.title, "cases") as other:
+            first = one([("a", "ab"), ("b", "bc")], False)
+            found = [next(first)]
+            others = {case: outcome.result for case, outcome in other([("a", "xy"), ("b", "yz")], False)}
+            assert {case: outcome.result for case, outcome in [*found, *first]} == {"a": "AB", "b": "BC"}
+    assert others == {"a": "Xy", "b": "Yz"}

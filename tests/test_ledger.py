@@ -4,7 +4,9 @@ import errno
 import json
 import logging
 import os
+import threading
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 
@@ -144,3 +146,29 @@ def test_a_line_says_how_long_a_case_took_its_memory_and_what_was_odd(tmp_path):
         "warnings": ["a is odd"],
         "title": "look",
     }
+
+
+@pytest.mark.parametrize("run", [ENGINES["threads"], ENGINES["piped"]], ids=["threads", "piped"])
+def test_what_is_said_of_one_case_is_not_told_of_another_in_work_at_once(run, tmp_path):
+    both = threading.Barrier(2, timeout=20)
+
+    def meet(name):
+        with suppress(threading.BrokenBarrierError):
+            both.wait()
+        logging.getLogger("flare_core.cases").warning("%s is odd", name)
+        with suppress(threading.BrokenBarrierError):
+            both.wait()
+        return name
+
+    if run is ENGINES["piped"]:  # one case is read while the one before is computed
+        first = iter([str])
+        pipe_cases(
+            lambda name: next(first, meet)(name),
+            lambda n: meet(n) if n == "a" else n,
+            str,
+            cases("ab"),
+            folder=tmp_path,
+        )
+    else:
+        run(meet, cases("ab"), folder=tmp_path)
+    assert {line["case"]: line["warnings"] for line in read_ledger(tmp_path)} == {"a": ["a is odd"], "b": ["b is odd"]}
