@@ -77,7 +77,7 @@ def test_missing_or_broken_descriptions_are_named(folder, tmp_path):
     (folder / "model.json").unlink()
     with pytest.raises(BadModel, match="model.json is missing"):
         load_network(folder)
-    with pytest.raises(BadModel, match="takes a submission folder"):
+    with pytest.raises(BadModel, match="a submission folder is"):
         load_submission(tmp_path)
     (tmp_path / "submission.json").write_text('{"networks": []}')
     with pytest.raises(BadModel, match="cannot be used"):
