@@ -111,7 +111,7 @@ def _analyze(options: argparse.Namespace) -> int:
 
     label_map = read_label_map(options.map) if options.map else None
     dataset = Dataset.load(options.dataset, label_map)
-    probe(options.out / "presence.csv")
+    probe(options.out / "presence.csv", [options.dataset])
     analysis = analyze(dataset, options.out, engine=engine_of(options))
     for row in analysis.subsets.itertuples():
         print(f"{row.split:<10} {row.cases:>5} cases: {row.targets}")

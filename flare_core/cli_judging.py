@@ -43,7 +43,7 @@ def _verify(options: argparse.Namespace) -> int:
 
     engine = engine_of(options)
     if options.out is not None:
-        probe(options.out)
+        probe(options.out, [options.dataset])
     with _findings_instead_of_messages():
         dataset = Dataset.load(options.dataset, read_label_map(options.map) if options.map else None)
         found = verify(dataset, engine=engine)
@@ -95,7 +95,7 @@ def _evaluate(options: argparse.Namespace) -> int:
             f"{options.predictions} is {kinds[0]}, {options.references} is {kinds[1]}; name two folders, whose files "
             "are paired by case id, or two files"
         )
-    probe(options.out)
+    probe(options.out, [options.predictions, options.references])
     engine = engine_of(options)
     evaluate = partial(evaluate_folders, engine=engine) if options.references.is_dir() else evaluate_files
     maps = [path and read_label_map(path).ids for path in (options.map, options.prediction_map)]
@@ -128,8 +128,7 @@ def _efficiency(options: argparse.Namespace) -> int:
     from flare_core.evaluation.efficiency_table import EfficiencyTables
     from flare_core.evaluation.memory import Gpu
 
-    if options.out.is_dir():
-        raise ValueError(f"{options.out} is a folder; name the CSV file to write")
+    probe(options.out, options.cases or ())
     subjects = [as_subject(folder) for folder in options.submissions]
     given = {name: getattr(options, name.replace("-", "_")) for name in PASSED_ON}
     passed_on = tuple(word for name, value in given.items() if value for word in (f"--{name}", value))

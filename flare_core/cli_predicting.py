@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flare_core.cli_batch import add_engine, engine_of
 from flare_core.exits import report_cases
-from flare_core.storage import probe
+from flare_core.storage import probe, refuse_inside
 
 
 def add_predict(commands: argparse._SubParsersAction) -> None:
@@ -52,7 +52,7 @@ def _predict(options: argparse.Namespace) -> int:
     from flare_core.cases.color_tables import write_color_tables
     from flare_core.cases.volumes import write_volumes
     from flare_core.inference.backends import choose_compute
-    from flare_core.inference.predict import Reading, find_images, predict_files, refuse_inside
+    from flare_core.inference.predict import Reading, find_images, predict_files
     from flare_core.inference.predict_in_workers import Model, predict_in_workers
 
     images = find_images(options.inputs)
@@ -62,8 +62,9 @@ def _predict(options: argparse.Namespace) -> int:
     model = Model(options.model.resolve(), compute, options.skip_air, options.max_memory)
     submission = model.load()  # a bad one is refused before any case starts
     if options.volumes:
-        probe(options.volumes)
+        probe(options.volumes, options.inputs)
     if options.color_tables:
+        refuse_inside(options.color_tables, options.inputs)
         write_color_tables(options.color_tables)
     print(f"{submission.compute}, {submission.precision}")
     reading = Reading(options.volume, options.assume_spacing and tuple(options.assume_spacing))

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flare_core.storage import STATE, TEMPORARY
+from flare_core.storage import STATE, TEMPORARY, refuse_link
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +35,11 @@ def only_run(out: Path, *, wait: bool = False) -> Iterator[None]:
         wait: for another run to end, instead of stopping.
     Raises:
         OutputInUse: if another run holds it; within one process, too.
-        OSError: if the folder cannot be written.
+        OSError: if the folder cannot be written, or its `.flare` is a link.
     """
     out = Path(out)
     state = out / STATE
+    refuse_link(state)
     state.mkdir(parents=True, exist_ok=True)
     handle = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     try:

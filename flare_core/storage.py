@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,12 +25,13 @@ def finished_file(path: Path) -> Iterator[Path]:
     Args:
         path: final name; its folder is made if missing.
     Raises:
-        FileExistsError: if `path` is a link: what it points to may be someone's input.
+        FileExistsError: if `path` is a link, a folder or a device, or lies in a linked state folder.
         OSError: if the folder cannot be written or the disk is full.
     """
     path = Path(path)
-    if path.is_symlink():
-        raise FileExistsError(f"{path}: found a link, which is never written through; remove it")
+    refuse_link(path)
+    if path.exists() and not path.is_file():
+        raise FileExistsError(f"{path}: found a folder or a device, which is never replaced; name a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
@@ -52,16 +53,45 @@ def write_file(path: Path, content: bytes | str) -> None:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def probe(path: Path) -> None:
-    """Make sure that a file can be written at `path`, before anything is computed for it.
+def refuse_link(path: Path) -> None:
+    """Refuse to write through a link, whose target may be someone's input; folders of the user's own may be links.
 
     Raises:
-        OSError: if it cannot, in words for people.
+        FileExistsError: if `path`, or the state folder that it lies in, is a link.
+    """
+    for part in (path, *path.parents):
+        if (part == path or part.name == STATE) and part.is_symlink():
+            raise FileExistsError(f"{part}: found a link, which is never written through; remove it")
+
+
+def refuse_inside(out: Path, inputs: Iterable[Path]) -> None:
+    """Refuse an output, file or folder, inside a folder of inputs.
+
+    Raises:
+        ValueError: naming both.
+    """
+    out = Path(out).resolve()
+    for folder in (Path(item).resolve() for item in inputs if Path(item).is_dir()):
+        if folder in (out, *out.parents):
+            raise ValueError(f"{out} lies in the input folder {folder}; choose another place for the output")
+
+
+def probe(path: Path, inputs: Iterable[Path] = ()) -> None:
+    """Make sure that a table can be written at `path`, before anything is computed for it.
+
+    Args:
+        path: of the table, `NAME.csv`, so that nothing but an older table is replaced.
+        inputs: of the command; those that are folders must not hold the table.
+    Raises:
+        ValueError, OSError: if it cannot, in words for people.
     """
     path = Path(path)
+    refuse_inside(path, inputs)
     try:
-        if path.is_dir() or path.is_symlink():
-            raise FileExistsError(None, "a folder or a link has this name")
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise FileExistsError(None, "a folder or a link has this name, or a device")
+        if path.suffix.lower() != ".csv":
+            raise FileExistsError(None, "a table's name ends in .csv")
         with finished_file(path.with_name(f".{path.name}.probe")) as temporary:
             temporary.touch()
         path.with_name(f".{path.name}.probe").unlink()

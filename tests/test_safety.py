@@ -35,6 +35,8 @@ from flare_core.inference.sliding_ensemble import SlidingEnsemble
 from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.inference.submission import Submission, save_submission
 from flare_core.models.segresnet import SegResNet
+from flare_core.output_lock import only_run
+from flare_core.storage import probe, write_file
 from flare_core.training.checkpoint import load_checkpoint, save_checkpoint
 
 PROGRAMS = sorted([*(paths.ROOT / "flare_core").rglob("*.py"), *(paths.ROOT / "benchmarks").rglob("*.py")])
@@ -158,6 +160,55 @@ def test_c2_47_no_output_is_written_through_a_link_or_into_the_inputs_by_one(tmp
     with pytest.raises(ValueError, match="folder of the input images"):
         predict_files(found, tmp_path / "link", submission, "m")
     assert (images / "case_0000.nii.gz").read_bytes() == GOOD
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict", "verify", "analyze", "efficiency"])
+@pytest.mark.parametrize(
+    "place", ["{data}/labelsTr/case.nii.gz", "{data}/labelsTr/new.csv", "{tmp}/scan.nii.gz", "{tmp}/a.py"]
+)
+def test_no_command_writes_its_table_over_a_file_that_is_none_or_into_its_inputs(
+    small, tmp_path, command, place, capsys
+):
+    data = small / "data"
+    labels, images = str(data / "labelsTr"), str(data / "imagesTr")
+    (tmp_path / "scan.nii.gz").write_bytes(GOOD)
+    (tmp_path / "a.py").write_text("")
+    out = place.format(data=data, tmp=tmp_path)
+    if command in ("predict", "efficiency"):
+        out = out.replace("labelsTr/case", "imagesTr/case_0000").replace("labelsTr", "imagesTr")
+    words = {
+        "evaluate": [labels, labels, "-o", out],
+        "predict": [images, "-o", str(tmp_path / "out"), "--model", str(small / "model"), "--volumes", out],
+        "verify": [str(data), "-o", out],
+        "analyze": [str(data), "-o", str(Path(out).parent) if out.startswith(str(data)) else out],
+        "efficiency": [str(small / "model"), "--cases", images, "-o", out],
+    }
+    before = {path: path.read_bytes() for path in (*small.rglob("*"), *tmp_path.rglob("*")) if path.is_file()}
+    assert cli.main([command, *words[command]]) == cli.REFUSED
+    said = capsys.readouterr().err
+    assert "lies in the input folder" in said or "cannot be written" in said
+    assert {path: path.read_bytes() for path in (*small.rglob("*"), *tmp_path.rglob("*")) if path.is_file()} == before
+
+
+def test_a_device_is_never_replaced_by_a_file_and_a_linked_state_folder_not_followed(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    for place in (tmp_path / "pipe.csv", Path(os.devnull)):
+        with pytest.raises(OSError, match="a device"):
+            probe(place)
+        with pytest.raises(FileExistsError, match="never replaced"):
+            write_file(place, "")
+        assert place.exists() and not place.is_file()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".flare").symlink_to(tmp_path / "mine")
+    with pytest.raises(FileExistsError, match="never written through"), only_run(tmp_path / "out"):
+        pytest.fail("held through a link")
+    with pytest.raises(FileExistsError, match="never written through"):
+        write_file(tmp_path / "out" / ".flare" / "scores" / "case.json", "{}")
+    images = [("a", tmp_path / "a.nii.gz")]
+    with pytest.raises(ValueError, match="never written through"):
+        predict_files(images, tmp_path / "out", Submission(Threshold(), {}, {}), "m")
+    assert list((tmp_path / "mine").iterdir()) == []
 
 
 SECRET = b"DOE^JANE"

@@ -76,18 +76,6 @@ def find_images(inputs: Iterable[Path]) -> list[tuple[str, Path]]:
     return sorted(found.items())
 
 
-def refuse_inside(out: Path, inputs: Iterable[Path]) -> None:
-    """Refuse an output folder inside a folder of inputs.
-
-    Raises:
-        BadRequest: naming both.
-    """
-    out = Path(out).resolve()
-    for folder in (Path(item).resolve() for item in inputs if Path(item).is_dir()):
-        if folder in (out, *out.parents):
-            raise BadRequest(f"{out} lies in the input folder {folder}; choose another output folder")
-
-
 def _is_image(path: Path) -> bool:
     """Say whether a file in a folder is an image by its name (hidden files are not)."""
     return path.name.endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
@@ -143,7 +131,7 @@ def check_output(out: Path, images: list[tuple[str, Path]]) -> None:
         write_file(out / STATE / "writable", "")
         (out / STATE / "writable").unlink()
     except OSError as error:
-        raise BadRequest(f"cannot write to {out}: {error.strerror}; choose another output folder") from None
+        raise BadRequest(f"cannot write to {out}: {error.strerror or error}; choose another output folder") from None
 
 
 @dataclass

@@ -14,10 +14,11 @@ from flare_core.cases.labels import SEPARATE
 from flare_core.cases.nifti import Geometry, read_labels, write_image
 from flare_core.inference.planner import TooLarge
 from flare_core.inference.postprocessing import RemoveSmall
-from flare_core.inference.predict import BadRequest, Reading, find_images, predict_files, refuse_inside
+from flare_core.inference.predict import BadRequest, Reading, find_images, predict_files
 from flare_core.inference.sliding_ensemble import SlidingEnsemble
 from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.inference.submission import Submission
+from flare_core.storage import refuse_inside
 
 
 class Threshold:
@@ -119,7 +120,7 @@ def test_a_rerun_repeats_only_what_is_missing_or_made_otherwise(images, submissi
 
 
 def test_an_output_folder_inside_an_input_folder_is_refused(images, tmp_path):
-    with pytest.raises(BadRequest, match="lies in the input folder"):
+    with pytest.raises(ValueError, match="lies in the input folder"):
         refuse_inside(images / "deep" / "labels", [images])
     refuse_inside(images.parent / "labels", [images])
     refuse_inside(images / "labels", [images / "c.nii.gz"])  # a single file: `flare predict CT.nii.gz -o labels`
