@@ -122,8 +122,10 @@ def paper_table(results: OurResults, paper: str, number: int) -> PaperTable:
     )
     counts = cells[cells["metric"].isin(["classes", "slices"])].set_index("label")["mean"]
     counted = cells.assign(number=cells["label"].map(counts))  # which subset, or which scan, a row is about
-    ours = [_ours(cell, _line_of(cell, lines), results) for cell in counted.itertuples()]
-    cells = cells.join(pd.DataFrame(ours))[~cells["column"].map(repeats)]
+    told = [_line_of(cell, lines) for cell in counted.itertuples()]
+    counted["system"] = [line.system or own for line, own in zip(told, counted["system"], strict=True)]
+    ours = [_ours(cell, line, results) for cell, line in zip(counted.itertuples(), told, strict=True)]
+    cells = counted.join(pd.DataFrame(ours))[~cells["column"].map(repeats)]
     doubts = _doubts(paper, number) + ((OTHER_HARDWARE,) if cells["metric"].isin(COSTS).any() else ())
     title = f"{paper}, table {number}: {cells['caption'].iloc[0]}"
     return PaperTable(title, warning(results.work), cells, doubts)
@@ -185,13 +187,22 @@ def _rows(table: pd.DataFrame, cell: Any, line: Any, work: Workspace) -> pd.Data
     """Return the rows of a cell's system and targets."""
     rows = table[(table["system"] == cell.system) & (table["variant"] == line.variant)]
     if rows.empty:
-        raise NoCounterpart(f"no such run at the profile {work.profile}: {cell.system}, {line.variant}, {line.source}")
+        raise NoCounterpart(_how_to_make(line, cell.system, work.profile))
     names = {"": TARGET_NAMES, "organs": ORGAN_NAMES}.get(cell.target, (cell.target,))
     rows = rows[rows["target"].isin(names)]
     missing = [name for name in names if name not in set(rows["target"])]
     if missing:
         raise NoCounterpart(f"{cell.system} has no score of {', '.join(missing)}")
     return rows
+
+
+def _how_to_make(line: Any, system: str, profile: str) -> str:
+    """Say that a run is missing, and the command that makes it."""
+    if line.source == "cross_validation":
+        return f"no fold is scored at the profile {profile}: flare cross-validate {system} --profile {profile}"
+    ablations = "" if line.variant == AS_PUBLISHED else " --ablations"
+    what = f"{system}, {line.variant}" if ablations else system
+    return f"{what}: not trained at the profile {profile}; flare retrain {system}{ablations} --profile {profile}"
 
 
 def _mean(rows: pd.DataFrame, cell: Any, line: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from flare_core.evaluation.published import TABLES, counterparts, published_tabl
 from flare_core.paper_tables import SOURCES, export_tables, our_results, paper_table, paper_tables, warning
 from flare_core.paths import results_of
 from flare_core.protocols import environments, protocol_differences, settings_beside
+from flare_core.systems import SYSTEMS
 from flare_core.workspace import COHORTS, Workspace
 
 RESULTS = ("scores", "summary", "efficiency", "efficiency_samples", "cross_validation")
@@ -149,6 +150,38 @@ def test_seeds_are_averaged_and_named(tiny_cohort, tmp_path):
     expected = committed("scores", "stmt").query("target == 'liver'")["dsc"].mean() * 0.75
     assert liver.ours == pytest.approx(100 * expected)
     assert (liver.seeds, liver.cases_ours, liver.recorded) == ("0, 1", 20, "2026-02-03")
+
+
+@pytest.mark.parametrize(
+    ("paper", "number", "label", "column", "system", "variant"),
+    [
+        ("stmt", 3, "nnU-Net", "DSC(%)", "nvauto", "partial_as_full"),
+        ("stmt", 3, "FSO", "DSC(%)", "stmt", "complete_only"),
+        ("stmt", 3, "Self-training with part label", "NSD(%)", "stmt", "without_unlabeled"),
+        ("stmt", 3, "FST", "DSC(%)", "stmt", "supervised_tumor"),
+        ("efficient_nnunet", 6, "Small nnU-Net", "Val Organ DSC(%)", "efficient_nnunet", "labeled_only"),
+        ("efficient_nnunet", 6, "Default nnU-Net", "Val Organ NSD(%)", "efficient_nnunet", "large_labeled_only"),
+        ("efficient_nnunet", 6, "Default nnU-Net+unlabel", "Val Organ DSC(%)", "efficient_nnunet", "large"),
+    ],
+)
+def test_an_ablation_fills_its_row_once_it_is_trained(
+    paper, number, label, column, system, variant, tiny_cohort, tmp_path
+):
+    work = workspace(tiny_cohort, tmp_path)
+    scores = pd.read_csv(work.results / "scores.csv")
+    scores = scores[scores["variant"] == "as_published"]
+    scores.to_csv(work.results / "scores.csv", index=False)
+    group = "Organ" if label == "nnU-Net" else None  # the one row of these with two groups
+    before = cell(paper_table(our_results(work), paper, number), label, column, group)
+    command = f"flare retrain {system} --ablations --profile smoke"
+    assert before.empty == f"{system}, {variant}: not trained at the profile smoke; {command}"
+    assert np.isnan(before.ours)
+    made = scores[scores["system"] == system].assign(variant=variant, dsc=0.25, nsd=0.5, seed=3)
+    pd.concat([scores, made]).to_csv(work.results / "scores.csv", index=False)
+    after = cell(paper_table(our_results(work), paper, number), label, column, group)
+    assert after.ours == pytest.approx(25 if column.endswith("DSC(%)") else 50)
+    assert (after.system, after.variant, after.seeds, after.empty) == (system, variant, "3", "")
+    assert variant in SYSTEMS[system].at("study").ablations
 
 
 def test_without_results_every_cell_says_so(tiny_cohort, tmp_path):

@@ -105,9 +105,9 @@ def counterparts() -> pd.DataFrame:
 
     Returns:
         Columns `paper`, `table`, `label`, `group` and `column` (the cells; empty: any), `source` (which of our tables;
-        empty: none), `variant` and `stage` (of the run), `fold` (empty: all), `spread` (over what the standard
-        deviation of ours is taken, as the paper does: `cases`, `targets`, `folds`, or `rows`, the mean of the rows'),
-        `reason` (why there is nothing of ours).
+        empty: none), `system` (whose run; empty: the cell's), `variant` and `stage` (of the run), `fold` (empty: all),
+        `spread` (over what the standard deviation of ours is taken, as the paper does: `cases`, `targets`, `folds`, or
+        `rows`, the mean of the rows'), `reason` (why there is nothing of ours).
     """
     return _read(paths.PUBLISHED / "counterparts.csv")
 
