@@ -6,11 +6,15 @@ A part of `flare_core.cli`, which adds them to its parser.
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from flare_core.cli_batch import add_engine, engine_of
 from flare_core.exits import report_cases
 from flare_core.storage import probe, refuse_inside
+
+CT_HU = (-1100, 3100)
+"""What `--skip-air` may ask for: from a little below air to a little above the densest bone."""
 
 
 def add_predict(commands: argparse._SubParsersAction) -> None:
@@ -48,6 +52,19 @@ def _size(text: str) -> int:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _check_numbers(options: argparse.Namespace) -> None:
+    """Refuse numbers that make no sense for any case; NaN is among them, since it is nowhere between two others."""
+    lowest, highest = CT_HU
+    if options.skip_air is not None and not lowest <= options.skip_air <= highest:
+        raise ValueError(f"--skip-air needs a value of CT, {lowest} to {highest} HU, got {options.skip_air:g}")
+    if options.volume is not None and options.volume < 0:
+        raise ValueError(f"--volume counts from 0, got {options.volume}; give the number of the volume to take")
+    edges = options.assume_spacing or ()
+    if not all(0 < edge < math.inf for edge in edges):
+        got = " ".join(f"{edge:g}" for edge in edges)
+        raise ValueError(f"--assume-spacing needs three voxel edges above 0 mm, got {got}")
+
+
 def _predict(options: argparse.Namespace) -> int:
     from flare_core.cases.color_tables import write_color_tables
     from flare_core.cases.volumes import write_volumes
@@ -55,6 +72,7 @@ def _predict(options: argparse.Namespace) -> int:
     from flare_core.inference.predict import Reading, find_images, predict_files
     from flare_core.inference.predict_in_workers import Model, predict_in_workers
 
+    _check_numbers(options)
     images = find_images(options.inputs)
     refuse_inside(options.out, options.inputs)
     compute = choose_compute(options.backend, options.device, exact=options.precision == "exact")

@@ -50,6 +50,19 @@ def test_what_cannot_start_is_refused_in_one_line_with_exit_code_two(arguments, 
     assert lines[-1].startswith("flare ")
 
 
+@pytest.mark.parametrize(
+    "option",
+    ["--skip-air nan", "--skip-air 99999", "--volume -1", "--assume-spacing nan 0 -1", "--assume-spacing 1 1 inf"],
+)
+def test_numbers_that_make_no_sense_are_refused_before_any_case(option, tmp_path, capsys):
+    predict = ["predict", str(tmp_path), "-o", str(tmp_path / "out"), "--model", str(WEIGHTS / "nvauto")]
+    name, *values = option.split()
+    assert cli.main([*predict, name, *values]) == cli.REFUSED
+    said = capsys.readouterr().err
+    assert name in said and values[-1] in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_train_predict_and_evaluate_follow_each_other(tiny_cohort, tmp_path, capsys):
     run, out = tmp_path / "run", tmp_path / "out"
     train = ["train", "nvauto", "--data", str(tiny_cohort), "--profile", "smoke", "-o", str(run)]

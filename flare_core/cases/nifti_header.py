@@ -196,12 +196,16 @@ def _sizes(fields: np.void, path: Path, warnings: list[str]) -> tuple[tuple[int,
         raise BadInput(path, f"expected 3 dimensions, the header says {dims}; it is damaged, fetch the file again")
     sizes = tuple(int(size) for size in fields["dim"][1 : dims + 1])
     if min(sizes) < 1:
-        raise BadInput(path, f"expected sizes of at least 1, the header says {sizes}; the header is damaged")
+        raise BadInput(path, f"expected sizes of at least 1, the header says {sizes}; it is damaged, fetch it again")
     if dims < 3:
         raise BadInput(path, f"need a 3D volume, got {dims}D {sizes}; stack the slices into one volume first")
     shape, volumes = sizes[:3], math.prod(sizes[3:])
     if math.prod(shape) > MAX_VOXELS or math.prod(sizes) > MAX_SERIES_VOXELS:
-        raise BadInput(path, f"expected at most {MAX_VOXELS} voxels a volume, the header says {sizes}; refused unread")
+        raise BadInput(
+            path,
+            f"expected at most {MAX_VOXELS} voxels a volume, the header says {sizes}, refused unread; "
+            "fetch the file again, or crop it",
+        )
     if dims > 3 and volumes == 1:
         warnings.append(f"{dims}D {sizes} with one volume only: read as 3D {shape}")
     return shape, volumes
@@ -238,6 +242,8 @@ def _offset(fields: np.void, path: Path, size: int) -> int:
         return size + 4
     if not (math.isfinite(offset) and size <= offset <= MAX_EXTENSION_BYTES and offset == int(offset)):
         raise BadInput(
-            path, f"expected voxels at byte {size} to {MAX_EXTENSION_BYTES}, the header says {offset}; it is damaged"
+            path,
+            f"expected voxels at byte {size} to {MAX_EXTENSION_BYTES}, the header says {offset}; it is damaged, "
+            "fetch the file again",
         )
     return int(offset)

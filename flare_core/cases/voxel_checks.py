@@ -170,7 +170,7 @@ class LabelCheck:
             raise BadInput(
                 self._path,
                 f"expected whole numbers as labels, found {wrong[0]:g} and {wrong.size - 1} more in the same piece; "
-                "was this file resampled with interpolation, or is it an image?",
+                "give labels that were never interpolated, and no image",
             )
         return rounded.astype(np.int64)
 
