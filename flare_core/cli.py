@@ -169,7 +169,7 @@ def _train(options: argparse.Namespace) -> int:
     from flare_core.cases.label_analysis import with_inferred_annotation
     from flare_core.training.loop import Workers
     from flare_core.training.processes import joined_processes
-    from flare_core.training.run import Run
+    from flare_core.training.run import Run, left_out
     from flare_core.training.schedule import train_system
 
     is_first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes only one prepares cases
@@ -185,7 +185,10 @@ def _train(options: argparse.Namespace) -> int:
         run = Run(system, options.profile, dataset, options.out, options.seed, device, options.ablation or "")
         run = replace(run, engine=engine)
         print(train_system(run, options.stage, options.fold, jobs=options.jobs))
-    return DONE
+    missed = left_out(run, options.stage)
+    if missed:
+        print(f"{len(missed)} cases could not be used, see above: {', '.join(missed)}", file=sys.stderr)
+    return SOME_FAILED if missed else DONE
 
 
 def _add_import_nnunet(commands: argparse._SubParsersAction) -> None:

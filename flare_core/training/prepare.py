@@ -1,12 +1,13 @@
 """Put the cases of a stage onto the network's grid once, and keep them on disk for cropping.
 
 Serves training. Each case becomes three arrays (image as float16, channels, voxel indices) that are memory-mapped, so
-that a training needs the memory of its patches only; a case that is there already is not prepared again.
+that a training needs the memory of its patches only; a case that is there already, and whole, is not prepared again.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,8 @@ from flare_core.cases.sampling import PreparedCase, class_voxels
 from flare_core.recipe import Stage
 from flare_core.storage import finished_file, write_file
 from flare_core.training.selection import InEqualNumbers, taught_channels
+
+log = logging.getLogger(__name__)
 
 
 class NothingToTrain(ValueError):
@@ -42,15 +45,21 @@ def prepare_cases(
     Raises:
         NothingToTrain: if no case is left.
     """
-    missing = [(entry.id, entry) for entry in entries if not _record(cache, entry).is_file()]
+    missing = [(entry.id, entry) for entry in entries if not is_prepared(cache, entry)]
     prepare = partial(_prepare, stage=stage, load=load, cache=cache)
     if missing:
         map_cases(prepare, missing, title=f"prepare {stage.name}", engine=engine, folder=cache).whole()
-    there = [(entry.id, entry) for entry in entries if _record(cache, entry).is_file()]
-    found = map_cases(partial(_mapped, stage=stage, cache=cache), there, title="open prepared cases").results
+    there = [(entry.id, entry) for entry in entries if is_prepared(cache, entry)]
+    opened = partial(_opened, stage=stage, load=load, cache=cache)
+    found = map_cases(opened, there, title="open prepared cases").results
     if not found:
         raise NothingToTrain(f"stage {stage.name}: no usable case among {len(entries)}; it trains on {stage.cases}")
     return found
+
+
+def is_prepared(cache: Path, entry: Entry) -> bool:
+    """Say whether a case was prepared to its end."""
+    return _record(cache, entry).is_file()
 
 
 def _record(cache: Path, entry: Entry) -> Path:
@@ -76,6 +85,17 @@ def _prepare(entry: Entry, stage: Stage, load: Callable[[Entry], Case], cache: P
     annotated = stage.scheme.annotated_channels(entry.annotated or ())
     facts = {"voxels": {c: len(v) for c, v in voxels_of.items()}, "annotated": annotated.tolist()}
     write_file(_record(cache, entry), json.dumps(facts))
+
+
+def _opened(entry: Entry, stage: Stage, load: Callable[[Entry], Case], cache: Path) -> PreparedCase:
+    """Open a prepared case; one that is damaged is prepared again."""
+    try:
+        return _mapped(entry, stage, cache)
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        log.warning("%s: its prepared arrays are damaged (%s) and made again", entry.id, error)
+        _record(cache, entry).unlink()
+        _prepare(entry, stage, load, cache)
+        return _mapped(entry, stage, cache)
 
 
 def _mapped(entry: Entry, stage: Stage, cache: Path) -> PreparedCase:

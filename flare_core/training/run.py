@@ -31,7 +31,7 @@ from flare_core.output_lock import only_run
 from flare_core.recipe import Stage, System, encode, fingerprint
 from flare_core.storage import write_file
 from flare_core.training.loop import Workers, train
-from flare_core.training.prepare import NothingToTrain, prepare_cases
+from flare_core.training.prepare import NothingToTrain, is_prepared, prepare_cases
 from flare_core.training.processes import device_name
 from flare_core.training.pseudo_labels import write_pseudo_labels
 from flare_core.training.selection import PseudoLabels
@@ -138,6 +138,17 @@ def prepared_cases(run: Run, stage: Stage) -> dict[str, PreparedCase]:
     filled = run.labels_folder(stage) if isinstance(stage.labels, PseudoLabels) else None
     prepared = run.stage_folder(stage) / "prepared"
     return prepare_cases(stage, entries, partial(_teaching_case, filled=filled), prepared, engine=run.engine)
+
+
+def left_out(run: Run, stages: Iterable[str] = ()) -> list[str]:
+    """Return the cases that could not be prepared for stages (none named: all needed), which taught nothing there."""
+    chosen = [run.system.stage(name) for name in stages] or run.needed_stages()
+    missed: set[str] = set()
+    for stage in chosen:
+        cache = run.stage_folder(stage) / "prepared"
+        entries = stage.cases(run.dataset.training) if cache.is_dir() else ()
+        missed |= {entry.id for entry in entries if not is_prepared(cache, entry)}
+    return sorted(missed)
 
 
 def train_fold(run: Run, stage: Stage, fold: int) -> Path:

@@ -1,5 +1,7 @@
 """Which cases a stage learns from, and in which group they are."""
 
+import numpy as np
+
 from flare_core.cases.labels import FIVE_ORGANS, ORGAN_NAMES
 from flare_core.training.prepare import prepare_cases
 from flare_core.training.selection import (
@@ -46,3 +48,10 @@ def test_prepared_cases_know_their_group_and_unlabeled_ones_have_no_foreground(t
     prepared = prepare_cases(stage, chosen, lambda entry: entry.load(), tmp_path)
     assert [case.group for case in prepared.values()] == [0, 1, 2]
     assert list(prepared[chosen[2].id].voxels_of) == [0]
+    first = prepared[chosen[0].id]
+    whole = np.array(first.image)
+    for name in ("image.npy", "voxels.npy", "json"):
+        damaged = tmp_path / f"{first.id}.{name}"
+        damaged.write_bytes(damaged.read_bytes()[:-9])
+        again = prepare_cases(stage, chosen, lambda entry: entry.load(), tmp_path)
+        assert list(again) == list(prepared) and np.array_equal(again[first.id].image, whole)
