@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flare_core.cases.bad_input import BadInput
+from flare_core.cases.bad_input import BadInput, printable
 from flare_core.cases.geometry import Geometry, corner_distance_mm
 from flare_core.cases.nifti_header import Header, header_size, parse_header
 from flare_core.cases.nifti_stream import VoxelStream, open_voxels
@@ -181,6 +181,14 @@ def case_id(path: str | Path) -> str:
     stem = stem.removesuffix("_0000")
     check_case_id(stem, path)
     return stem
+
+
+def case_name(path: Path) -> str:
+    """Return the case id, or the whole file name where it is no good as an id (the case then fails by itself)."""
+    try:
+        return case_id(path)
+    except BadInput:
+        return printable(path.name)
 
 
 def check_case_id(name: str, path: str | Path) -> None:

@@ -18,7 +18,7 @@ import pandas as pd
 from flare_core.batch import SERIAL, Engine, Failed, Reused, map_cases
 from flare_core.cases.bad_input import BadInput
 from flare_core.cases.geometry import Geometry, corner_distance_mm
-from flare_core.cases.nifti import Volume, case_id, check_same_grid, read_labels
+from flare_core.cases.nifti import Volume, case_id, case_name, check_same_grid, read_labels
 from flare_core.evaluation.flare_rules import Rules, SummaryRow, TargetScore, score_case, summarize, unusable_values
 from flare_core.evaluation.lesions import LesionCounts
 from flare_core.evaluation.tables import write_csv
@@ -148,8 +148,7 @@ def evaluate_case(
         found = _read_prediction(prediction, maps.prediction)
         difference = check_same_grid(truth, found) if rules.is_geometry_strict else _check_shapes(found, truth.geometry)
         warnings += [*found.warnings, *difference]
-        values = unusable_values(rules, found.data)
-        if values:
+        if values := unusable_values(rules, found.data):
             raise BadInput(prediction, values)
         predicted = found.data if rules.is_geometry_strict else found.stored()
     except (BadInput, OSError) as error:
@@ -230,6 +229,7 @@ def _score_pair(pair: Pair, rules: Rules, maps: LabelMaps, records: Path | None)
     def score() -> CaseResult:
         return evaluate_case(pair.prediction, pair.reference, rules, pair.annotated, pair.case, maps)
 
+    case_id(pair.reference)  # a name that cannot become a record's is this case's failure
     if records is None or not pair.prediction.is_file():
         result = score()
     else:
@@ -323,7 +323,7 @@ def _label_files(folder: Path) -> dict[str, Path]:
     for path in sorted(
         p for p in folder.iterdir() if p.name.endswith((".nii.gz", ".nii")) and not p.name.startswith(".")
     ):
-        case = case_id(path)
+        case = case_name(path)
         if case in files:
             raise BadInput(folder, f"{files[case].name} and {path.name} are both case {case}; keep one of them")
         files[case] = path

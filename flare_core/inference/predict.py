@@ -17,8 +17,8 @@ import numpy as np
 
 from flare_core.attempt import Reused, warnings_of_this_thread
 from flare_core.batch import BatchReport, pipe_cases
-from flare_core.cases.bad_input import BadInput, printable
-from flare_core.cases.nifti import Volume, case_id, check_case_id, read_image, read_place, write_labels
+from flare_core.cases.bad_input import BadInput
+from flare_core.cases.nifti import Volume, case_id, case_name, check_case_id, read_image, read_place, write_labels
 from flare_core.inference.planner import Plan, Planner
 from flare_core.inference.submission import Submission
 from flare_core.output_lock import only_run
@@ -67,7 +67,7 @@ def find_images(inputs: Iterable[Path]) -> list[tuple[str, Path]]:
             raise BadRequest(f"{item}: no such file or folder")
         files = sorted(p for p in item.iterdir() if _is_image(p)) if item.is_dir() else [item]
         for path in files:
-            name = _name_of(path)
+            name = case_name(path)
             if name in found:
                 raise BadRequest(f"two images share the case id {name!r}: {found[name]} and {path}; rename one")
             found[name] = path
@@ -79,14 +79,6 @@ def find_images(inputs: Iterable[Path]) -> list[tuple[str, Path]]:
 def _is_image(path: Path) -> bool:
     """Say whether a file in a folder is an image by its name (hidden files are not)."""
     return path.name.endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
-
-
-def _name_of(path: Path) -> str:
-    """Return the case id, or the whole file name where it is no good as an id (the case then fails by itself)."""
-    try:
-        return case_id(path)
-    except BadInput:
-        return printable(path.name)
 
 
 def predict_files(

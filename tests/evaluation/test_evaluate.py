@@ -45,6 +45,16 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "predictions", tmp_path / "references"
 
 
+def test_a_file_that_cannot_be_called_so_is_its_own_failure_and_the_others_are_scored(folders, tmp_path):
+    predictions, references = folders
+    for folder in folders:
+        (folder / "a b.nii.gz").write_bytes((folder / "a.nii.gz").read_bytes())
+    (predictions / "b c.nii.gz").write_bytes((predictions / "a.nii.gz").read_bytes())
+    found = evaluate_folders(predictions, references, FLARE23, tmp_path / "out" / "scores.csv")
+    assert sorted(found.cases) == ["a", "b", "c"] and list(found.failures) == ["a b.nii.gz"]
+    assert "rename the file" in found.failures["a b.nii.gz"] and "b c.nii.gz" in found.warnings[0]
+
+
 def test_lesions_are_counted_a_case_where_tumors_are_annotated(tmp_path):
     reference, prediction = np.zeros((9, 9, 9), np.uint8), np.zeros((9, 9, 9), np.uint8)
     reference[1:3, 1, 1] = reference[7, 7, 7] = prediction[1, 1, 1] = prediction[4, 4, 4] = 14
