@@ -24,7 +24,8 @@ from notebook_builder import write_notebook
 from reliability import recorded
 
 from flare_core.batch import Engine, map_cases
-from flare_core.ledger import read_ledger
+from flare_core.exits import INTERRUPTED
+from flare_core.ledger import ledger_file, read_ledger
 from flare_core.storage import TEMPORARY
 from flare_core.training.checkpoint import load_checkpoint, previous
 
@@ -88,6 +89,19 @@ def assert_part_of(folder, whole, but):
     there = files(folder, but=but)
     assert there.items() <= whole.items(), [name for name in there if whole.get(name) != there[name]]
     read_ledger(folder)  # every line of it is whole
+
+
+def test_an_interrupted_command_says_so_and_ends_with_code_130(tiny_cohort, tmp_path):
+    words = ["evaluate", tiny_cohort / "labelsTr", tiny_cohort / "labelsTr", "-o", tmp_path / "scores.csv"]
+    command = [sys.executable, "-m", "flare_core.cli", *map(str, words)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        ledger = ledger_file(tmp_path)
+        while process.poll() is None and not (ledger.is_file() and ledger.stat().st_size):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == INTERRUPTED == 130 and said.splitlines()[-1] == "interrupted"
+    assert not (tmp_path / "scores.csv").exists()
 
 
 @how_often

@@ -288,7 +288,7 @@ def small(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("command", ["openvino", "torch", "evaluate", "analyze", "verify"])
+@pytest.mark.parametrize("command", ["openvino", "torch", "evaluate", "analyze", "verify", "view", "cohort"])
 def test_no_command_asks_for_the_network_or_leaves_traces_in_the_home_folder(small, tmp_path, command):
     data, out = str(small / "data"), str(tmp_path / "out")
     labels = str(small / "data" / "labelsTr")
@@ -299,6 +299,8 @@ def test_no_command_asks_for_the_network_or_leaves_traces_in_the_home_folder(sma
         "evaluate": ["evaluate", labels, labels, "-o", f"{out}/scores.csv"],
         "analyze": ["analyze", data, "-o", out],
         "verify": ["verify", data, "-o", f"{out}/findings.csv"],
+        "view": ["view", f"{data}/imagesTr/case_0000.nii.gz", "-o", f"{out}/case.html"],
+        "cohort": ["cohort", out, "--cases", "1", "--seed", "0", "--profile", "tiny"],
     }
     done, refused = guarded(["-m", "flare_core.cli", *commands[command]], tmp_path)
     assert (done.returncode, refused) == (0, ""), done.stderr
