@@ -38,10 +38,11 @@ def _cross_validate(options: argparse.Namespace) -> int:
 
 
 def _add_lesions(commands: argparse._SubParsersAction) -> None:
-    parser = commands.add_parser("lesions", help="count found and invented lesions in the validation cases")
+    parser = commands.add_parser("lesions", help="found and invented lesions in the validation cases")
     parser.add_argument("system", nargs="*", metavar="SYSTEM", help="default: all")
     parser.add_argument("--profile", default="mini")
     parser.add_argument("--data", default="", metavar="DATASET", help="default: the embedded cohort of the profile")
+    parser.add_argument("--record", action="store_true", help="predict and rewrite lesions.csv first (minutes)")
     parser.set_defaults(run=_lesions)
 
 
@@ -50,9 +51,14 @@ def _lesions(options: argparse.Namespace) -> int:
     from flare_core.systems import SYSTEMS
     from flare_core.workspace import Workspace
 
-    for work in [Workspace(system, options.profile, options.data) for system in options.system or SYSTEMS]:
-        record_lesions(work)
-    print(lesion_board(options.profile, options.data).to_string())
+    systems = options.system or list(SYSTEMS)
+    for work in [Workspace(system, options.profile, options.data) for system in systems]:
+        if options.record:
+            print(f"{work.system}: predicting and counting, into {work.results / 'lesions.csv'}", flush=True)
+            record_lesions(work)
+    board = lesion_board(options.profile, options.data)
+    shown = board[board.index.isin(systems)]
+    print(shown.to_string() if len(shown) else f"none counted at {options.profile}; --record predicts and counts")
     return DONE
 
 
@@ -69,6 +75,7 @@ def _tables(options: argparse.Namespace) -> int:
     from flare_core.workspace import Workspace
 
     work = Workspace(profile=options.profile, data=options.data)
+    print(f"the papers' tables beside {work.results}; what is predicted here is scored again", flush=True)
     for file in export_tables(paper_tables(work), options.out or work.folder / "tables"):
         print(file)
     return DONE

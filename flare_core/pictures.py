@@ -31,13 +31,17 @@ ORIGIN_COLORS = (ACCENT, SECOND, "#b3414f", "#f3e2a9", FAINT)
 
 @styled
 def volumes_side_by_side(
-    panels: Mapping[str, tuple[np.ndarray, Sequence[float]]], plane: str = "coronal", width_in: float = 9.0
+    panels: Mapping[str, tuple[np.ndarray, Sequence[float]]],
+    plane: str = "coronal",
+    width_in: float = 9.0,
+    marks: Mapping[str, tuple[str, str, str]] | None = None,
 ) -> PaperFigure:
     """Show the middle slice of several volumes, all at the same physical scale.
 
     Args:
         panels: title to (volume (X, Y, Z) in RAS+, spacing in mm); each panel has its own gray scale, from the 2nd to
             the 98th percentile.
+        marks: title to what its left and its right edge are called, and the unit of its values ("" for none).
         plane: a key of `PLANES`.
         width_in: width of the figure in inches.
     Returns:
@@ -56,7 +60,11 @@ def volumes_side_by_side(
         axes.imshow(picture, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), extent=(0, width, height, 0))
         axes.set(title=title, xticks=[], yticks=[], ylim=(max(heights), 0))
         voxels = " × ".join(map(str, panels[title][0].shape))
-        axes.set_xlabel(f"{voxels} voxels, shown from {low:.3g} to {high:.3g}", fontsize=7)
+        left, right, unit = (marks or {}).get(title, ("", "", ""))
+        ends = f"{low:.0f} to {high:.0f} {unit}" if unit else f"{low:.2f} to {high:.2f}"
+        axes.set_xlabel(f"{voxels} voxels, shown from {ends}", fontsize=7)
+        for place, letter, side in ((0.02, left, "left"), (0.98, right, "right")):
+            axes.text(place, 0.98, letter, color="white", weight="bold", ha=side, va="top", transform=axes.transAxes)
         for spine in axes.spines.values():
             spine.set_visible(False)
     return figure

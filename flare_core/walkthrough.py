@@ -73,6 +73,14 @@ def preprocessing_panels(case: Case, stage: Stage) -> dict[str, Panel]:
     return panels | {"network grid": (grid, grid_spacing_mm(part.shape, spacing_mm, grid.shape))}
 
 
+def panel_marks(case: Case) -> dict[str, tuple[str, str, str]]:
+    """Return what the edges of `preprocessing_panels` are called from the front (left, right), and the values' unit."""
+    first = case.image.geometry.axes[0]
+    opposite = dict(zip("RLAPSI", "LRPAIS", strict=True))
+    marks = {"stored": (first, opposite[first], "HU"), "RAS+": ("R", "L", "HU"), "region": ("R", "L", "HU")}
+    return marks | {"network grid": ("R", "L", "")}
+
+
 def there_and_back(case: Case, stage: Stage) -> np.ndarray:
     """Return the case's labels after the way to the network's grid and back (uint8, shape of the image)."""
     box, labels = region_of(case, stage), case.labels.data

@@ -18,7 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from flare_core.evaluation.efficiency_table import STAGES, as_text
-from flare_core.evaluation.style import ACCENT, FAINT, INK, MUTED, SECOND, PaperFigure, new_figure, styled
+from flare_core.evaluation.style import ACCENT, FAINT, INK, MUTED, SECOND, SERIES, PaperFigure, new_figure, styled
 from flare_core.recipe import Limits
 
 STAGE_TITLES = dict.fromkeys(STAGES, "") | {
@@ -175,7 +175,7 @@ def _cost_legend(
     entries = [(f"ours, {name}", Line2D([], [], color=colors[name], marker="o", markersize=3.6)) for name in came_along]
     if (ours["made"] == MADE_NOW).any():
         ring = {"marker": "o", "markersize": 7, "markerfacecolor": "none", "markeredgecolor": INK}
-        entries.append(("ours, made now", Line2D([], [], linestyle="", **ring)))
+        entries.append(("ours, measured again here", Line2D([], [], linestyle="", **ring)))
     diamond = Line2D([], [], color=SECOND, linestyle=":", marker="D", markersize=4)
     entries.append(("printed in the paper (GPU memory)", diamond))
     wrong = printed[printed["flag"] == "area_mb_s"].dropna(subset="slices")
@@ -205,20 +205,24 @@ def accuracy_against_time(table: pd.DataFrame, submissions: Sequence[str]) -> Pa
     measures = list(dict.fromkeys(table["measure"]))
     figure = new_figure(1.6 + 3.9 * len(measures), 3.8)
     panels = figure.subplots(1, len(measures), sharex=True, squeeze=False)[0]
-    colors = dict(zip(submissions, seaborn.color_palette("colorblind", len(submissions)), strict=True))
+    colors = dict(zip(submissions, seaborn.color_palette(SERIES, len(submissions)), strict=True))
     largest = table["area_mb_s"].max()
     for axes, measure in zip(panels, measures, strict=True):
         part = table[table["measure"] == measure].sort_values("area_mb_s", ascending=False)
         sizes = 60 + 1100 * part["area_mb_s"] / largest
         axes.scatter(part["seconds"], part["dsc"], s=sizes, color=[colors[n] for n in part["submission"]], alpha=0.55,
-                     edgecolor=INK, linewidth=0.8)  # fmt: skip
-        axes.scatter(part["seconds"], part["dsc"], s=5, color=INK)
+                     edgecolor=INK, linewidth=0.8, clip_on=False)  # fmt: skip
+        axes.scatter(part["seconds"], part["dsc"], s=5, color=INK, clip_on=False)
         axes.set(title=measure, xlabel="Mean time a case (s)", xlim=(0, 1.2 * table["seconds"].max()))
         top = part["dsc"].max()
         highest = 1.0 if top > 0.5 else max(0.05, 1.3 * top)
-        axes.set_ylim(-0.13 * highest, highest)  # a bubble on the floor stays whole
+        axes.set_ylim(0, highest)
+        without = [name for name in submissions if name in set(table["submission"]) - set(part["submission"])]
+        words = f"not predicted by {', '.join(without)}" if without else ""
+        axes.text(0.03, 0.04, words, transform=axes.transAxes, fontsize=8, color=MUTED)
         axes.yaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 4, 5, 10)))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.tick_params(axis="x", pad=18)  # a bubble on the floor stays whole and hides no number
         axes.grid(axis="both")
     panels[0].set_ylabel("DSC on the validation cases")
     dot = {"linestyle": "", "marker": "o", "markersize": 8, "markeredgecolor": INK}

@@ -383,7 +383,7 @@ def test_figures_draw_full_and_small_boards():
         for figure in drawn:
             assert figure._repr_png_().startswith(b"\x89PNG")
         words = [text.get_text() for legend in drawn[1].legends for text in legend.get_texts()]
-        assert "area as printed by nvauto: ten times too large" in words and "ours, made now" in words
+        assert "area as printed by nvauto: ten times too large" in words and "ours, measured again here" in words
     ends = [text.get_text() for text in drawn[3].axes[0].texts]
     assert ends == [" 4.0 s"]  # the stages that are told, and the rest
 
