@@ -71,13 +71,13 @@ test-all: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or not slow" $(PYTEST_OPTIONS)
 
 # Two trainings side by side, one core each. Interrupted, both go on from their last epoch: `timeout 8m make study` is a
-# piece of it.
+# piece of it. The last step of `study` keeps seconds: let nothing else run then.
 retrain: $(READY)
 	$(BIN)/flare retrain --profile mini --jobs 2
 
 study: $(READY)
 	$(BIN)/flare retrain --profile study --ablations --seed 0 --seed 1 --seed 2 --jobs 2
-	$(BIN)/flare ablate --profile study
+	$(BIN)/flare ablate --profile study --timed
 
 # On an idle machine, because others' work shows in the times. Interrupted, it goes on where it stopped.
 efficiency: $(READY)

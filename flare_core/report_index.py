@@ -18,7 +18,7 @@ from typing import Any
 from flare_core import paths
 from flare_core.environment import environment
 from flare_core.evaluation.claim_list import Claim, read_claims
-from flare_core.evaluation.claim_texts import VERDICTS, counts, of_claim
+from flare_core.evaluation.claim_texts import VERDICTS, counts, drawn_from, of_claim
 from flare_core.evaluation.claims import Finding, judge_claims, overall, shown, shown_with_interval
 from flare_core.notebook_runner import Outcome
 from flare_core.recipe import fingerprint
@@ -161,15 +161,16 @@ def _claim(claim: Claim, findings: Sequence[Finding]) -> str:
             "ours [95 % interval]": shown_with_interval(finding),
             "verdict": finding.verdict,
             "why": finding.reason,
-            "from": f"{finding.profile}, {finding.cases} cases, {finding.seeds} trainings" if finding.cases else "",
+            "from": f"{finding.profile}, {drawn_from(finding)}" if finding.cases else "",
         }
         for finding in findings
     ]
-    rerun = ", ".join(dict.fromkeys(f"<code>{escape(finding.rerun)}</code>" for finding in findings))
+    rerun = ", ".join(dict.fromkeys(f"<code>{escape(finding.rerun)}</code>" for finding in findings if finding.rerun))
+    again = f"<p class=quiet>To run it again: {rerun}</p>" if rerun else ""
     return (
         f"<details><summary><span class='verdict {_css(verdict)}'>{verdict}</span> {escape(claim.statement)} "
         f"<span class=quiet>{escape(claim.paper)}, {escape(claim.place)}</span></summary>"
-        f"{_table(rows)}<p class=quiet>To run it again: {rerun}</p></details>"
+        f"{_table(rows)}{again}</details>"
     )
 
 

@@ -7,6 +7,7 @@ A claim has:
     system, source: defaults of its tests' sides.
     profiles: where its rows may come from, the first that has all of them; with `mini`, `mini_suffices` says why.
     margin: what the bounds mean and where they come from; needed where a bound is not plain better or worse.
+    untestable: why no rows of ours can test it, and what would; without it, rows decide.
     tests: each a `measure` (`claim_measures.MEASURES`), an `effect` (difference, ratio, value), the sides `run` and
         `against`, with `less` a second pair whose difference is subtracted, and `holds` (above and/or below which the
         whole interval must lie).
@@ -122,6 +123,7 @@ class Claim:
     tests: tuple[Test, ...]
     mini_suffices: str = ""
     margin: str = ""
+    untestable: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class ClaimList:
 
     Attributes:
         claims: in the order of the file.
-        chance: added to both ends of an interval of scores that knows one training only.
+        chance: added to both ends of an interval of scores that knows one training; several: `Estimate.with_chance`.
         chance_reason: where that comes from.
     """
 
@@ -171,7 +173,7 @@ def read_claims(path: Path = CLAIMS) -> ClaimList:
 def _claim(item: Any, place: str) -> Claim:
     """Return one claim."""
     needed = ("id", "paper", "place", "system", "source", "statement", "profiles", "tests")
-    data = _fields(item, place, needed, ("mini_suffices", "margin"))
+    data = _fields(item, place, needed, ("mini_suffices", "margin", "untestable"))
     place = f"claim {data['id']}"
     _one_of(data["paper"], TABLES, f"{place}: paper")
     profiles = tuple(data["profiles"])
@@ -186,7 +188,8 @@ def _claim(item: Any, place: str) -> Claim:
     plain = all(bound in (0.0, 1.0) for test in tests for bound in test.bounds)
     if not plain and not data.get("margin"):
         raise BadClaim(f"{place}: a bound other than plain better or worse needs its reason in `margin`")
-    words = {name: " ".join(str(data.get(name, "")).split()) for name in ("statement", "mini_suffices", "margin")}
+    texts = ("statement", "mini_suffices", "margin", "untestable")
+    words = {name: " ".join(str(data.get(name, "")).split()) for name in texts}
     return Claim(data["id"], data["paper"], data["place"], profiles=profiles, tests=tests, **words)
 
 

@@ -42,7 +42,7 @@ class Measure:
         column: of scores or efficiency, or the quantity of facts.
         unit: `points` (fractions, shown times 100), `ml`, `share`, or "" where only ratios make sense.
         targets: whose values are averaged; none: what is no target's.
-        only: `with tumor` (cases), `at a tumor` or `away` (organs): which rows count.
+        only: `with tumor` (cases), `present`, `at a tumor` or `away` (organs that are in the case): which rows count.
         is_timed: whether it exists only if it was measured on an idle machine (`flare ablate --timed`).
     """
 
@@ -62,8 +62,8 @@ MEASURES = {
     "DSC of rarely annotated organs": Measure("scores", "dsc", "points", RARELY_ANNOTATED),
     "DSC of paired organs": Measure("scores", "dsc", "points", (*KIDNEYS, *ADRENAL_GLANDS)),
     "DSC of organs kept whole": Measure("scores", "dsc", "points", KEPT_WHOLE),
-    "DSC of small organs": Measure("scores", "dsc", "points", SMALL_ORGANS),
-    "DSC of large organs": Measure("scores", "dsc", "points", LARGE_ORGANS),
+    "DSC of small organs": Measure("scores", "dsc", "points", SMALL_ORGANS, "present"),
+    "DSC of large organs": Measure("scores", "dsc", "points", LARGE_ORGANS, "present"),
     "DSC of organs at a tumor": Measure("scores", "dsc", "points", ORGAN_NAMES, "at a tumor"),
     "DSC of organs away from tumors": Measure("scores", "dsc", "points", ORGAN_NAMES, "away"),
     "DSC lost by splitting kidneys": Measure("facts", "split_dsc", "points", KIDNEYS[:1]),
@@ -112,8 +112,8 @@ class Results:
             raise NotThere(f"no rows of {side.rows} for {side.measure}")
         return values
 
-    def steps(self, side: Side) -> int:
-        """Return the optimizer steps behind a side: those of a fold of each stage it names, added up.
+    def steps(self, side: Side) -> tuple[int, ...]:
+        """Return the optimizer steps behind a side: those of a fold of each stage, in the order in which it names them.
 
         Raises:
             NotThere: if a stage's training is not recorded or its folds differ in length.
@@ -126,7 +126,18 @@ class Results:
         lengths = named.groupby(["stage", "fold", "seed"])["step"].max().groupby("stage").agg(["min", "max"])
         if set(lengths.index) != set(side.stages) or (lengths["min"] != lengths["max"]).any():
             raise NotThere(f"no trainings of one length of {side.system} {side.variant}: {', '.join(side.stages)}")
-        return int(lengths["max"].sum())
+        return tuple(int(lengths["max"][stage]) for stage in side.stages)
+
+    def remarks(self, side: Side) -> list[str]:
+        """Say of a submission's scans what an interval hides; nothing of other sides."""
+        if side.source != "efficiency":
+            return []
+        rows = self._efficiency(side, MEASURES["seconds a case"])
+        said = [f"over the {len(rows)} sizes, chosen and one run each"]
+        if MEASURES[side.measure].column == "growth":
+            ends = ", ".join(f"{r.peak_mb:.0f} MB at {r.slices} slices" for r in (rows.iloc[0], rows.iloc[-1]))
+            said.append(f"whole peaks: {ends}")
+        return said
 
     def _rows(self, side: Side, measure: Measure) -> pd.DataFrame:
         """Return a side's rows with columns seed, case, target and value."""
@@ -150,13 +161,15 @@ class Results:
         return rows.assign(value=rows.get(measure.column))
 
     def _only(self, rows: pd.DataFrame, measure: Measure) -> pd.DataFrame:
-        """Return the rows that count; an organ's scores at and away from tumors are what it differs from its mean."""
+        """Return the rows that count; organs' scores at and away from tumors are what they differ from their means."""
         cases = self._table("cases")
         if measure.only == "with tumor":
             tumors = cases[(cases["target"] == TUMOR.name) & (cases["volume_ml"] > 0)]
             return rows[rows["case"].isin(tumors["case"])]
-        usual = rows.groupby(["seed", "target"])["value"].transform("mean")
-        rows = rows.assign(value=rows["value"] - usual).merge(cases[cases["volume_ml"] > 0], on=["case", "target"])
+        rows = rows.merge(cases[cases["volume_ml"] > 0], on=["case", "target"])
+        if measure.only == "present":
+            return rows
+        rows["value"] -= rows.groupby(["seed", "target"])["value"].transform("mean")
         return rows[rows["touches_tumor"].astype(bool) == (measure.only == "at a tumor")]
 
     def _table(self, name: str) -> pd.DataFrame:

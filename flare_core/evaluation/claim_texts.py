@@ -15,6 +15,7 @@ from flare_core.evaluation.claims import (
     CONTRADICTED,
     INCONCLUSIVE,
     NOT_TESTED,
+    PARTLY_TESTED,
     REPRODUCED,
     Finding,
     overall,
@@ -22,7 +23,7 @@ from flare_core.evaluation.claims import (
     shown_with_interval,
 )
 
-VERDICTS = (REPRODUCED, CONTRADICTED, INCONCLUSIVE, NOT_TESTED)
+VERDICTS = (REPRODUCED, CONTRADICTED, INCONCLUSIVE, PARTLY_TESTED, NOT_TESTED)
 WIDTH = 100
 
 
@@ -62,8 +63,9 @@ def in_detail(claims: ClaimList, findings: Sequence[Finding]) -> str:
         for finding in of_claim(claim, findings):
             lines.append(f"  {finding.test}: {finding.verdict}")
             facts = {"holds": _bounds(finding), "published": shown(finding.published, finding.unit)}
-            facts |= {"ours": shown_with_interval(finding), "rows": f"{finding.rows}, profile {finding.profile}"}
-            facts["drawn from"] = f"{finding.cases} cases, {finding.seeds} training(s)" if finding.cases else ""
+            profile = f", profile {finding.profile}" if finding.profile else ""
+            facts |= {"ours": shown_with_interval(finding), "rows": f"{finding.rows}{profile}"}
+            facts["drawn from"] = drawn_from(finding)
             facts |= {"reason": finding.reason, "rerun": finding.rerun}
             lines += [line for name, text in facts.items() if text for line in _wrapped(name, text, "    ")]
         lines.append("")
@@ -80,6 +82,7 @@ def as_data(claims: ClaimList, findings: Sequence[Finding]) -> list[dict[str, An
             "statement": claim.statement,
             "verdict": overall(of_claim(claim, findings)),
             "margin": claim.margin,
+            "untestable": claim.untestable,
             "mini_suffices": claim.mini_suffices,
             "tests": [{k: v for k, v in asdict(f).items() if k != "claim"} for f in of_claim(claim, findings)],
         }
@@ -93,11 +96,28 @@ def as_markdown(claims: ClaimList, findings: Sequence[Finding]) -> str:
     for claim in claims.claims:
         own = of_claim(claim, findings)
         published = "<br>".join(shown(f.published, f.unit) or "no number" for f in own)
-        ours = "<br>".join(f"{f.test}: {shown_with_interval(f) or 'not tested'}" for f in own)
-        rerun = "<br>".join(dict.fromkeys(f"`{f.rerun}`" for f in own))
+        ours = "<br>".join(f"{f.test}: {_ours(f)}" for f in own)
+        rerun = "<br>".join(dict.fromkeys(f"`{f.rerun}`" if f.rerun else f.reason for f in own))
         cells = f"{claim.statement} ({claim.paper}, {claim.place})", published, ours, f"**{overall(own)}**", rerun
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def drawn_from(finding: Finding) -> str:
+    """Say what an interval was drawn from; nothing if there is none."""
+    if not finding.cases:
+        return ""
+    if finding.rows.endswith("(efficiency)"):
+        return f"{finding.cases} sizes, one run each"
+    return f"{finding.cases} cases, {finding.seeds} training(s)"
+
+
+def _ours(finding: Finding) -> str:
+    """Return the effect with its unit, and what it was drawn from where that is not cases."""
+    if finding.effect is None:
+        return NOT_TESTED
+    text = shown_with_interval(finding) + (" points" if finding.unit == "points" else "")
+    return text + (f" ({drawn_from(finding)})" if finding.rows.endswith("(efficiency)") else "")
 
 
 def _bounds(finding: Finding) -> str:

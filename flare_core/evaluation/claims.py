@@ -3,7 +3,8 @@
 Last step of the data flow. Read `judge` from top to bottom: the sides' values are paired by seed and case, the effect
 gets a 95 % interval (`bootstrap.py`), and the interval decides alone. It lies where the claim says: reproduced. It lies
 outside: contradicted. It does both: inconclusive, and how many cases would settle it is said. Rows that are missing, or
-trainings of unequal length: not tested, with the command that would test it.
+trainings of unequal length: not tested, with the command that would test it; so is what no experiment of ours can test,
+with the reason. A claim with several tests is partly tested if some are reproduced and the others not tested.
 
 References:
     `data/published/claims.yaml`, whose fields `claim_list.py` explains; the tables, `claim_measures.py`.
@@ -24,6 +25,7 @@ from flare_core.evaluation.tables import write_csv
 from flare_core.paths import RESULTS
 
 REPRODUCED, CONTRADICTED, INCONCLUSIVE, NOT_TESTED = "reproduced", "contradicted", "inconclusive", "not tested"
+PARTLY_TESTED = "partly tested"
 FEWEST_CASES = 5
 """Fewer cases say nothing about how cases differ."""
 
@@ -40,10 +42,10 @@ class Finding:
         above, below: the claim holds between them; None where there is no bound.
         published: the paper's effect; None if it has no number.
         cases, seeds: drawn from.
-        profile: whose rows.
+        profile: whose rows; empty if no profile's would do.
         rows: which rows were compared.
         reason: why the verdict is what it is.
-        rerun: command that makes the rows (again).
+        rerun: command that makes the rows (again); empty if none does.
     """
 
     claim: str
@@ -78,7 +80,9 @@ def judge_claims(claims: ClaimList | None = None, results: Path = RESULTS) -> li
 
 
 def judge(claim: Claim, test: Test, chance: float, results: Path) -> Finding:
-    """Judge one test by the first of the claim's profiles that has all its rows."""
+    """Judge one test by the first of the claim's profiles with all its rows; if none has, name the last, cheapest."""
+    if claim.untestable:
+        return _finding(claim, test, "", NOT_TESTED, claim.untestable, None)
     reasons = []
     for profile in claim.profiles:
         tables = Results(results / profile)
@@ -88,32 +92,37 @@ def judge(claim: Claim, test: Test, chance: float, results: Path) -> Finding:
         except NotThere as missing:
             reasons.append((profile, str(missing)))
             continue
-        knows_one_training = bool(test.run.stages) and estimate.seeds == 1 and test.effect == "difference"
-        if knows_one_training and MEASURES[test.measure].unit == "points":
-            estimate = estimate.widened(chance)
-        return _finding(claim, test, profile, *verdict(test, estimate), estimate)
-    profile, reason = reasons[0]
+        if test.run.stages and test.effect == "difference" and MEASURES[test.measure].unit == "points":
+            estimate = estimate.with_chance(chance)
+        outcome, reason = verdict(test, estimate)
+        return _finding(claim, test, profile, outcome, "; ".join([reason, *tables.remarks(test.run)]), estimate)
+    profile, reason = reasons[-1]
     return _finding(claim, test, profile, NOT_TESTED, reason, None)
 
 
 def verdict(test: Test, estimate: Estimate) -> tuple[str, str]:
     """Return the verdict that an interval gives, and why.
 
-    Two sides that agree in every case decide nothing, not even that little is lost: what was changed never acted.
+    Two sides that agree in every case decide nothing, not even that little is lost: what was changed never acted. Nor
+    does a value that is 0 in every case: an interval without width does not say how often others have it.
     """
-    if estimate.low == estimate.high == {"difference": 0.0, "ratio": 1.0}.get(test.effect):
-        return INCONCLUSIVE, "no difference in any case: these cases do not show it"
+    reach = estimate.by_seeds
+    if estimate.low + reach == estimate.high - reach == (1.0 if test.effect == "ratio" else 0.0):
+        if test.effect == "value":
+            often = f"up to {min(1.0, 3 / estimate.cases):.0%} of cases may differ, by the rule of three"
+            return INCONCLUSIVE, f"0 in all of {estimate.cases} cases: {often}, and nothing bounds by how much"
+        return INCONCLUSIVE, "not testable on this cohort: no difference in any case"
     if test.above < estimate.low and estimate.high < test.below:
         return REPRODUCED, "the interval lies where the claim says"
     if estimate.high < test.above or estimate.low > test.below:
         return CONTRADICTED, "the interval lies outside of what the claim says"
-    bound = min(test.bounds, key=lambda bound: abs(estimate.effect - bound))
-    needed = estimate.cases_needed(bound)
-    if needed is None:
-        return INCONCLUSIVE, "no difference that more cases like these would settle"
-    if needed <= estimate.cases:
-        return INCONCLUSIVE, "more trainings would settle it: the cases do not"
-    return INCONCLUSIVE, f"about {needed:,} cases like these would settle it"
+    crossed = [bound for bound in test.bounds if estimate.low <= bound <= estimate.high]
+    needed = [estimate.cases_needed(bound) for bound in crossed]
+    if None not in needed:
+        return INCONCLUSIVE, f"about {max(needed):,} cases like these would settle it"
+    if any(abs(estimate.effect - bound) <= reach for bound in crossed if reach):
+        return INCONCLUSIVE, "more trainings might settle it, more cases alone do not"
+    return INCONCLUSIVE, "no difference that more cases like these would settle"
 
 
 def _check_lengths(test: Test, tables: Results) -> None:
@@ -125,7 +134,7 @@ def _check_lengths(test: Test, tables: Results) -> None:
     if test.run.stages:
         steps = {side.rows: tables.steps(side) for side in test.sides}
         if len(set(steps.values())) > 1:
-            told = ", ".join(f"{rows}: {count}" for rows, count in steps.items())
+            told = ", ".join(f"{rows}: {' and '.join(map(str, counts))}" for rows, counts in steps.items())
             raise NotThere(f"trainings of unequal length say nothing; steps of {told}")
 
 
@@ -165,7 +174,7 @@ def _finding(claim: Claim, test: Test, profile: str, outcome: str, reason: str, 
         profile,
         " against ".join(dict.fromkeys(side.rows for side in test.sides)),
         reason,
-        command(test, profile),
+        command(test, profile) if profile else "",
     )
 
 
@@ -178,20 +187,19 @@ def command(test: Test, profile: str) -> str:
     if "trainings" in sources or test.run.stages:
         ablations = " --ablations" if any(side.variant != AS_PUBLISHED for side in test.sides) else ""
         parts.append(f"flare retrain {systems} --profile {profile}{ablations}")
-    if "inference" in sources:
+    if "inference" in sources or any(MEASURES[side.measure].only for side in test.sides):  # it writes cases.csv
         timed = " --timed" if MEASURES[test.measure].is_timed else ""
         parts.append(f"flare ablate {systems} --profile {profile}{timed}")
     return " && ".join(parts)
 
 
 def overall(findings: Collection[Finding]) -> str:
-    """Return the verdict on a claim: contradicted if any test is, reproduced if all are, else what is open."""
+    """Return the verdict on a claim: contradicted or inconclusive if any test is, else whether all of it was tested."""
     verdicts = {finding.verdict for finding in findings}
-    if CONTRADICTED in verdicts:
-        return CONTRADICTED
-    if verdicts == {REPRODUCED}:
-        return REPRODUCED
-    return INCONCLUSIVE if INCONCLUSIVE in verdicts or REPRODUCED in verdicts else NOT_TESTED
+    for outcome in (CONTRADICTED, INCONCLUSIVE):
+        if outcome in verdicts:
+            return outcome
+    return PARTLY_TESTED if len(verdicts) > 1 else verdicts.pop()
 
 
 def findings_table(findings: Iterable[Finding]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The paired bootstrap: known answers, cases and seeds drawn as they are crossed, and the number of cases needed."""
+"""The paired bootstrap: known answers, what a few seeds add, and the number of cases needed."""
 
 import math
 
@@ -32,17 +32,33 @@ def test_pairing_removes_what_makes_cases_easy_or_hard():
     assert (found.effect, found.low, found.high) == pytest.approx((0.01, 0.01, 0.01))
 
 
-def test_the_same_cases_judged_by_more_seeds_are_not_more_cases():
+def test_seeds_that_agree_in_every_case_are_no_stronger_than_one():
     cases = np.random.default_rng(2).normal(size=20)
     one, three = paired_bootstrap(cases[None]), paired_bootstrap(np.tile(cases, (3, 1)))
-    assert three.high - three.low == pytest.approx(one.high - one.low, rel=0.05)
-    assert three.seeds == 3
+    for found in (three, three.with_chance(0.1)):
+        assert (found.seeds, found.trainings) == (3, 1)
+    assert (three.low, three.high) == pytest.approx((one.low, one.high))
+    assert three.with_chance(0.1).high == pytest.approx(one.with_chance(0.1).high) == pytest.approx(one.high + 0.1)
 
 
-def test_seeds_that_differ_widen_the_interval():
-    alike, apart = table([0.5] * 10, [0.5] * 10), table([0.4] * 10, [0.6] * 10)
-    assert paired_bootstrap(alike).low == pytest.approx(0.5)
-    assert (paired_bootstrap(apart).low, paired_bootstrap(apart).high) == pytest.approx((0.4, 0.6))
+def test_seeds_that_differ_widen_the_interval_by_students_t():
+    """Two means 0.2 apart: 12.706 times their standard error of 0.1."""
+    found = paired_bootstrap(table([0.4] * 10, [0.6] * 10))
+    assert (found.low, found.high) == pytest.approx((0.5 - 1.2706, 0.5 + 1.2706), abs=1e-4)
+    assert found.with_chance(0.1) == found, "their own spread is more"
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("of_seeds", [0.01, 0.03])
+def test_intervals_of_a_few_seeds_cover_the_truth(seeds, of_seeds):
+    """400 studies of 20 cases: cases differ by 0.05, trainings by `of_seeds`, both together by 0.02; the truth is 0."""
+    rng = np.random.default_rng(4)
+    covered = 0
+    for _ in range(400):
+        values = rng.normal(0, 0.05, 20) + rng.normal(0, of_seeds, (seeds, 1)) + rng.normal(0, 0.02, (seeds, 20))
+        found = paired_bootstrap(values, draws=500)
+        covered += found.low <= 0 <= found.high
+    assert covered / 400 >= 0.94
 
 
 def test_a_ratio_is_that_of_the_means():
@@ -84,5 +100,9 @@ def test_cases_needed_follow_the_square_root():
     assert found.cases_needed(0.0099) is None, "more than anyone will ever have"
 
 
-def test_widening_moves_both_ends():
-    assert Estimate(0.0, -0.1, 0.1, 5, 1).widened(0.02) == Estimate(0.0, -0.1 - 0.02, 0.1 + 0.02, 5, 1)
+def test_what_trainings_add_does_not_shrink_with_cases():
+    """Half of the interval is 1/2 by cases and 1/2 by trainings, the effect 3/4 away: cases must come down to 1/4."""
+    found = Estimate(0.75, 0.25, 1.25, 20, 1).with_chance(0.5)
+    assert (found.low, found.high, found.by_seeds) == (-0.25, 1.75, 0.5)
+    assert found.cases_needed(0.0) == 80
+    assert found.cases_needed(0.3) is None, "nearer than what trainings add"

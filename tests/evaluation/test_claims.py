@@ -10,8 +10,8 @@ import yaml
 from flare_core.evaluation import claims as judging
 from flare_core.evaluation.claim_list import CLAIMS, BadClaim, read_claims
 from flare_core.evaluation.claim_measures import MEASURES
-from flare_core.evaluation.claim_texts import WIDTH, as_data, as_text, in_detail
-from flare_core.evaluation.claims import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, REPRODUCED, judge_claims
+from flare_core.evaluation.claim_texts import WIDTH, as_data, as_text, drawn_from, in_detail
+from flare_core.evaluation.claims import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, PARTLY_TESTED, REPRODUCED, judge_claims
 from flare_core.paths import RESULTS
 from flare_core.systems import SYSTEMS
 
@@ -84,8 +84,8 @@ BASE = [0.1 * number for number in range(10)]
         ([0.05, 0.07] * 5, {"above": 0}, REPRODUCED, "where the claim says"),
         ([-0.05, -0.07] * 5, {"above": 0}, CONTRADICTED, "outside"),
         ([0.3, -0.25] * 5, {"above": 0}, INCONCLUSIVE, "cases like these would settle it"),
-        ([0.0] * 10, {"above": 0}, INCONCLUSIVE, "no difference in any case"),
-        ([0.0] * 10, {"above": -0.01}, INCONCLUSIVE, "no difference in any case"),
+        ([0.0] * 10, {"above": 0}, INCONCLUSIVE, "not testable on this cohort"),
+        ([0.0] * 10, {"above": -0.01}, INCONCLUSIVE, "not testable on this cohort"),
         ([0.1, -0.1] * 5, {"above": 0}, INCONCLUSIVE, "no difference that more cases"),
         ([-0.005, -0.004] * 5, {"above": -0.01}, REPRODUCED, "where the claim says"),
         ([-0.05, -0.04] * 5, {"above": -0.01}, CONTRADICTED, "outside"),
@@ -105,9 +105,28 @@ def test_the_interval_alone_decides(judge, gains, holds, verdict, words):
 def test_rows_that_are_missing_are_named_with_the_command_that_makes_them(judge):
     found = judge(CLAIM, mini=rows(BASE))
     assert (found.verdict, found.effect, found.cases) == (NOT_TESTED, None, 0)
+    assert found.reason == "no rows of nvauto overlap (inference) for tumor DSC"
+    assert found.rerun == "flare ablate nvauto --profile mini", "the cheapest profile that suffices"
+    found = judge(claim_with(profiles=["study"], mini_suffices=""), mini=rows(BASE))
     assert found.reason == "no inference_scores.csv at the profile study"
     assert found.rerun == "flare ablate nvauto --profile study"
-    assert judge(CLAIM, study=rows(BASE)).reason == "no rows of nvauto overlap (inference) for tumor DSC"
+
+
+def test_what_no_experiment_can_test_says_why_whatever_the_rows(judge):
+    found = judge(claim_with(untestable="needs Docker"), mini=rows(BASE) + rows([0.9] * 10, "overlap"))
+    assert (found.verdict, found.effect, found.reason) == (NOT_TESTED, None, "needs Docker")
+    assert (found.profile, found.rerun) == ("", "")
+
+
+def test_two_bounds_ask_for_the_cases_that_the_crossed_one_needs(judge):
+    """The effect 0.12 is nearer to 0.1 than to 0.3, and its interval reaches far beyond both."""
+    gains = [0.92, -0.68] * 5
+    scores = rows(BASE) + rows([b + g for b, g in zip(BASE, gains, strict=True)], "overlap")
+    one = judge(claim_with({"holds": {"above": 0.1}}, margin="why"), mini=scores)
+    both = judge(claim_with({"holds": {"above": 0.1, "below": 0.3}}, margin="why"), mini=scores)
+    far = judge(claim_with({"holds": {"above": -9, "below": 0.3}}, margin="why"), mini=scores)
+    assert one.reason == both.reason != far.reason
+    assert all("cases like these would settle it" in found.reason for found in (one, both, far))
 
 
 def test_study_comes_before_mini(judge):
@@ -121,11 +140,14 @@ def test_only_cases_that_all_sides_have_count_and_a_few_are_too_few(judge):
     found = judge(CLAIM, mini=rows([0.5] * 10) + rows([0.6] * 10, "overlap")[:7])
     assert found.cases == 7
     found = judge(CLAIM, mini=rows([0.5] * 10) + rows([0.6] * 10, "overlap")[:4])
-    assert (found.verdict, found.profile) == (NOT_TESTED, "study")
+    assert (found.verdict, found.profile) == (NOT_TESTED, "mini")
 
 
 TRAININGS = claim_with(
-    {"run": {"variant": "naive_tumor", "stages": ["round2"]}, "against": {"stages": ["round2"]}}, source="trainings"
+    {"run": {"variant": "naive_tumor", "stages": ["round2"]}, "against": {"stages": ["round2"]}},
+    source="trainings",
+    profiles=["study"],
+    mini_suffices="",
 )
 
 
@@ -142,18 +164,41 @@ def test_trainings_of_unequal_length_are_not_compared(judge):
     assert "unequal length" in found.reason and "2000" in found.reason
     assert judge(TRAININGS, history_of(as_published=4000), "scores", study=scores).verdict == NOT_TESTED
     found = judge(TRAININGS, history_of(as_published=4000, naive_tumor=4000), "scores", study=scores)
-    assert (found.verdict, found.rerun) == (REPRODUCED, "flare retrain nvauto --profile study --ablations")
+    retrained = "flare retrain nvauto --profile study --ablations && flare ablate nvauto --profile study"
+    assert (found.verdict, found.rerun) == (REPRODUCED, retrained), "what is ablated says which cases have a tumor"
 
 
-def test_one_training_has_the_chance_of_training_in_its_interval_and_several_have_their_own(judge):
+def test_steps_are_compared_stage_by_stage_not_as_sums(judge):
+    sides = {
+        "run": {"variant": "naive_tumor", "stages": ["round1", "round2"]},
+        "against": {"stages": ["round1", "round2"]},
+    }
+    lengths = {"as_published": (1000, 3000), "naive_tumor": (3000, 1000)}
+    history = [
+        {"system": "nvauto", "variant": v, "stage": stage, "fold": 0, "seed": 0, "step": step}
+        for v, steps in lengths.items()
+        for stage, step in zip(("round1", "round2"), steps, strict=True)
+    ]
+    scores = rows([0.5] * 10) + rows([0.9] * 10, "naive_tumor")
+    found = judge(claim_with(sides, source="trainings"), history, "scores", study=scores, mini=scores)
+    assert found.verdict == NOT_TESTED
+    assert "1000 and 3000" in found.reason and "3000 and 1000" in found.reason
+
+
+def test_trainings_have_the_chance_of_training_in_their_interval_and_their_own_spread_if_that_is_more(judge):
     history = history_of(as_published=10, naive_tumor=10)
     scores = rows([0.5] * 10) + rows([0.51] * 10, "naive_tumor")
     found = judge(TRAININGS, history, "scores", study=scores)
     assert (found.low, found.high, found.verdict) == (-0.01, 0.03, INCONCLUSIVE)
-    assert "more trainings" in found.reason or "cases like these" in found.reason
-    scores += rows([0.5] * 10, seed=1) + rows([0.51] * 10, "naive_tumor", seed=1)
-    found = judge(TRAININGS, history, "scores", study=scores)
-    assert (found.low, found.high, found.seeds, found.verdict) == (0.01, 0.01, 2, REPRODUCED)
+    assert "more trainings" in found.reason
+    twice = judge(TRAININGS, history, "scores", study=scores + [row | {"seed": 1} for row in scores])
+    assert (twice.low, twice.high, twice.seeds) == (-0.01, 0.03, 2), "the same training twice is one"
+    scores += rows([0.6] * 10, seed=1) + rows([0.61] * 10, "naive_tumor", seed=1)
+    agree = judge(TRAININGS, history, "scores", study=scores)
+    assert (agree.low, agree.high) == pytest.approx((0.01 - 0.02 / 2**0.5, 0.01 + 0.02 / 2**0.5), abs=1e-5)
+    scores += rows([0.5] * 10, seed=2) + rows([0.6] * 10, "naive_tumor", seed=2)
+    apart = judge(TRAININGS, history, "scores", study=scores)
+    assert apart.high - apart.low > 0.1 and apart.effect == pytest.approx(0.04)
 
 
 def test_a_difference_of_differences_is_one_effect(judge):
@@ -165,14 +210,16 @@ def test_a_difference_of_differences_is_one_effect(judge):
 
 
 def test_organs_at_tumors_are_compared_with_what_they_usually_score(tmp_path):
-    """Livers score 0.9, but 0.8 at a tumor; spleens always 0.5: what is hard anyway does not count."""
+    """Livers score 0.9, but 0.8 at a tumor; spleens always 0.5, and 0 where there is none: neither counts."""
     folder = tmp_path / "mini"
     folder.mkdir(parents=True)
     at = CASES[:5]
-    scores = rows([0.8 if case in at else 0.9 for case in CASES], target="liver") + rows([0.5] * 10, target="spleen")
+    scores = rows([0.8 if case in at else 0.9 for case in CASES], target="liver") + rows(
+        [0.0 if case == "case7" else 0.5 for case in CASES], target="spleen"
+    )
     pd.DataFrame(scores).to_csv(folder / "scores.csv", index=False)
     cases = [
-        {"case": c, "target": t, "volume_ml": 1.0, "touches_tumor": t == "liver" and c in at}
+        {"case": c, "target": t, "volume_ml": (t, c) != ("spleen", "case7"), "touches_tumor": t == "liver" and c in at}
         for c in CASES
         for t in ("liver", "spleen")
     ]
@@ -184,12 +231,12 @@ def test_organs_at_tumors_are_compared_with_what_they_usually_score(tmp_path):
 
 
 def test_memory_grows_by_what_is_beyond_the_scan(tmp_path):
-    """Each slice takes 0.786432 MB for image and labels; the second submission takes a MB more."""
+    """Each slice takes 0.786432 MB for image and labels; the submissions take 0.013568 and 1.013568 more."""
     folder, sizes = tmp_path / "mini", (50, 100, 200, 300, 400, 500)
     folder.mkdir()
     table = [
         {"submission": key, "case": f"s{n}", "slices": n, "seconds": 4.0, "start_s": 2.0, "peak_mb": 100 + n * per}
-        for key, per in (("nvauto", 0.786432), ("stmt", 1.786432))
+        for key, per in (("nvauto", 0.8), ("stmt", 1.8))
         for n in sizes
     ]
     pd.DataFrame(table).to_csv(folder / "efficiency.csv", index=False)
@@ -199,8 +246,24 @@ def test_memory_grows_by_what_is_beyond_the_scan(tmp_path):
         claim = claim_with(source="efficiency", profiles=["mini"], system=key, id=key, margin="why")
         claims.append(claim | {"tests": [growth]})
     first, second = judge_claims(read_claims(written(tmp_path, *claims)), tmp_path)
-    assert (first.effect, first.verdict, first.rerun) == (0.0, REPRODUCED, "make efficiency")
-    assert second.effect == pytest.approx(250 / 150, abs=1e-5) and second.verdict == CONTRADICTED
+    grown = [250 * more / (100 + 50 * more) for more in (0.013568, 1.013568)]
+    assert (first.effect, second.effect) == pytest.approx(grown, abs=1e-5)
+    assert (first.verdict, second.verdict, first.rerun) == (REPRODUCED, CONTRADICTED, "make efficiency")
+    assert "6 sizes, chosen and one run each" in first.reason
+    assert "140 MB at 50 slices, 500 MB at 500 slices" in first.reason
+    assert drawn_from(first) == "5 sizes, one run each"
+
+
+def test_a_value_of_0_in_every_case_decides_nothing(tmp_path):
+    """By the rule of three: 3 in 10 cases."""
+    (tmp_path / "mini").mkdir()
+    lost = {"target": "right_kidney", "quantity": "split_dsc", "value": 0.0, "seed": 0}
+    facts = [lost | {"case": case, "system": "nvauto", "variant": "as_published"} for case in CASES]
+    pd.DataFrame(facts).to_csv(tmp_path / "mini" / "inference_facts.csv", index=False)
+    test = {"measure": "DSC lost by splitting kidneys", "effect": "value", "run": {}, "holds": {"above": -0.01}}
+    claim = claim_with(margin="why") | {"tests": [test]}
+    (found,) = judge_claims(read_claims(written(tmp_path, claim)), tmp_path)
+    assert found.verdict == INCONCLUSIVE and "up to 30% of cases" in found.reason
 
 
 @pytest.mark.parametrize(
@@ -301,7 +364,8 @@ def test_texts_fit_a_terminal_and_programs_get_everything():
         ([REPRODUCED, REPRODUCED], REPRODUCED),
         ([REPRODUCED, CONTRADICTED, NOT_TESTED], CONTRADICTED),
         ([REPRODUCED, INCONCLUSIVE], INCONCLUSIVE),
-        ([REPRODUCED, NOT_TESTED], INCONCLUSIVE),
+        ([REPRODUCED, NOT_TESTED], PARTLY_TESTED),
+        ([INCONCLUSIVE, NOT_TESTED], INCONCLUSIVE),
         ([NOT_TESTED, NOT_TESTED], NOT_TESTED),
     ],
 )
