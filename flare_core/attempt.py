@@ -12,14 +12,14 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-Cases = Sequence[tuple[str, Any]]
-"""Pairs (case id, item)."""
+Cases = Collection[tuple[str, Any]]
+"""Pairs (case id, item); may come to an end early."""
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """No space, no quota, no larger file allowed: what fails for these, fails for the next case, too."""
@@ -112,7 +112,7 @@ def attempt(function: Callable[[Any], Any], item: Any) -> Outcome:
 
 
 def in_threads(function: Callable[[Any], Any], cases: Cases, jobs: int) -> Iterator[tuple[str, Outcome]]:
-    """Yield what became of each case as it happens, `jobs` in work at once; who stops asking starts no further one."""
+    """Yield what became of each case as it happens, `jobs` in work at once; each is asked for when it can begin."""
     if jobs == 1 or len(cases) < 2:
         yield from ((case, attempt(function, item)) for case, item in cases)
         return
@@ -134,10 +134,13 @@ def piped(
     """Yield what became of each case, in order; reading and writing have a thread each."""
     reader, writer = (ThreadPoolExecutor(1, thread_name_prefix=name) for name in ("read", "write"))
     try:
-        reading, writing = reader.submit(attempt, read, cases[0][1]), None
-        for (case, _), following in zip(cases, [*cases[1:], None], strict=True):
-            outcome = reading.result()
-            reading = reader.submit(attempt, read, following[1]) if following is not None else None
+        left, writing = iter(cases), None
+        pair = next(left)
+        reading = reader.submit(attempt, read, pair[1])
+        while pair is not None:
+            case, outcome = pair[0], reading.result()
+            pair = next(left, None)
+            reading = reader.submit(attempt, read, pair[1]) if pair is not None else None
             outcome = _next_step(compute, outcome)
             last, writing = writing, (case, writer.submit(_next_step, write, outcome))
             del outcome

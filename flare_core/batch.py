@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -198,23 +199,23 @@ class _Record:
         bar = _progress(self.title, len(self.cases))
         with open_ledger(self.folder, self.title) as ledger, bar as shown, started as work:
             again: dict[str, Outcome] = {}
-            for case, outcome in work(self.cases, False):
+            for case, outcome in work(_UntilStopped(self, self.cases), False):
                 if retry and outcome.may_pass:
                     log.info("%s: %s is tried again later: %s", self.title, case, outcome.error)
                     again[case] = outcome
-                elif self._settle(case, outcome, ledger, shown):
-                    break
+                else:
+                    self._settle(case, outcome, ledger, shown)
             if again and not self.stopped:
-                for case, outcome in work([pair for pair in self.cases if pair[0] in again], True):
-                    if self._settle(case, outcome, ledger, shown):
-                        break
+                cases = [pair for pair in self.cases if pair[0] in again]
+                for case, outcome in work(_UntilStopped(self, cases), True):
+                    self._settle(case, outcome, ledger, shown)
             for case, _ in self.cases:
                 if case not in self.settled:  # only where the batch was stopped
                     self._settle(case, again.get(case, Outcome(FAILED, error=NOT_STARTED)), ledger)
         return self._report()
 
-    def _settle(self, case: str, outcome: Outcome, ledger: Ledger | None, bar: Any = None) -> bool:
-        """Note what became of a case; return whether the batch must stop here."""
+    def _settle(self, case: str, outcome: Outcome, ledger: Ledger | None, bar: Any = None) -> None:
+        """Note what became of a case, and whether the batch must stop here."""
         self.settled[case] = outcome
         was_stopped = self.stopped
         if outcome.stops:
@@ -229,7 +230,6 @@ class _Record:
             self.stopped = self.stopped or f"the ledger cannot be written: {error}; mend that, then run the same again"
         if bar is not None:
             bar.update()
-        return bool(self.stopped)
 
     def _report(self) -> BatchReport:
         """Return the report, and write its numbers into the summary."""
@@ -251,6 +251,20 @@ class _Record:
                 if not self.stopped:  # where the disk is full everybody knows by now
                     raise
         return report
+
+
+@dataclass(frozen=True)
+class _UntilStopped:
+    """Cases that come to an end when their batch stops: what is in work then is finished, and no other is begun."""
+
+    batch: _Record
+    cases: Cases
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        return takewhile(lambda _: not self.batch.stopped, self.cases)
 
 
 def _progress(title: str, cases: int) -> AbstractContextManager[Any]:

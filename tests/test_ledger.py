@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import threading
+import time
 from collections import Counter
 from contextlib import suppress
 
@@ -172,3 +173,20 @@ def test_what_is_said_of_one_case_is_not_told_of_another_in_work_at_once(run, tm
     else:
         run(meet, cases("ab"), folder=tmp_path)
     assert {line["case"]: line["warnings"] for line in read_ledger(tmp_path)} == {"a": ["a is odd"], "b": ["b is odd"]}
+
+
+@pytest.mark.parametrize("run", [ENGINES["threads"], ENGINES["piped"]], ids=["threads", "piped"])
+def test_a_case_in_work_when_the_batch_stops_is_told_as_what_it_became(run, tmp_path):
+    finished = []
+
+    def work(name):
+        if name == "a":
+            raise FULL
+        time.sleep(0.2)
+        finished.append(name)
+        return name
+
+    report = run(work, cases("abcdefgh"), folder=tmp_path)
+    assert list(report.results) == sorted(finished) and 1 <= len(finished) < 7
+    assert set(report.failures.values()) == {report.failures["a"], "not started"}
+    assert_it_adds_up(tmp_path, report)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -106,24 +107,32 @@ def predict_files(
         TooLarge: if the networks need more memory than `max_memory` whatever the image.
     """
     out = Path(out)
-    check_output(out, images)
-    planner = Planner(submission, max_memory)
-    case, cases = CaseSteps(out, planner, model_hash, reading), [(name, (name, path)) for name, path in images]
-    with only_run(out):
-        overlap = max_memory is None
+    with held_output(out, images):
+        planner, overlap = Planner(submission, max_memory), max_memory is None
+        case, cases = CaseSteps(out, planner, model_hash, reading), [(name, (name, path)) for name, path in images]
         return pipe_cases(case.read, case.compute, case.write, cases, title="predict", overlap=overlap, folder=out)
 
 
-def check_output(out: Path, images: list[tuple[str, Path]]) -> None:
-    """Refuse an output folder that is a file, holds the inputs, or cannot be written to."""
+@contextmanager
+def held_output(out: Path, images: list[tuple[str, Path]]) -> Iterator[None]:
+    """Hold an output folder until the block ends; refuse one that is a file, holds the inputs, or cannot be written to.
+
+    Raises:
+        BadRequest: if it is refused.
+        OutputInUse: if another run holds it.
+    """
     folders = {path.resolve().parent for _, path in images}
     if out.resolve() in folders:
         raise BadRequest(f"{out} is the folder of the input images; choose another output folder")
-    try:
-        write_file(out / STATE / "writable", "")
-        (out / STATE / "writable").unlink()
-    except OSError as error:
-        raise BadRequest(f"cannot write to {out}: {error.strerror or error}; choose another output folder") from None
+    with ExitStack() as held:
+        try:
+            held.enter_context(only_run(out))
+            write_file(out / STATE / "writable", "")
+            (out / STATE / "writable").unlink()
+        except OSError as error:
+            reason = error.strerror or error
+            raise BadRequest(f"cannot write to {out}: {reason}; choose another output folder") from None
+        yield
 
 
 @dataclass

@@ -7,15 +7,15 @@ that reads and writes meanwhile (`predict_files`) is the better choice.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
 from flare_core.batch import BatchReport, Engine, Reused, map_cases
 from flare_core.inference.backends import Compute
 from flare_core.inference.planner import Planner
-from flare_core.inference.predict import CaseSteps, Prediction, Reading, check_output
+from flare_core.inference.predict import CaseSteps, Prediction, Reading, held_output
+from flare_core.inference.stored_network import BadModel
 from flare_core.inference.submission import Submission, load_submission, submission_hash
-from flare_core.output_lock import only_run
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Model:
     skip_air_hu: float | None = None
     max_memory: int | None = None
 
-    @cached_property
+    @property
     def name(self) -> str:
-        """What label files are said to be made by: the hash of the folder's content, and settings that matter."""
+        """What label files are said to be made by: the hash of the folder's content now, and settings that matter."""
         without = "" if self.skip_air_hu is None else f", without air below {self.skip_air_hu:g}"
         return submission_hash(self.folder) + without
 
@@ -61,28 +61,40 @@ def predict_in_workers(
         BadRequest: as `predict_files`.
     """
     out = Path(out).resolve()
-    check_output(out, images)
-    task = PredictCase(model, out, reading)
-    with only_run(out):
+    task = PredictCase(model, model.name, out, reading)
+    with held_output(out, images):
         cases = [(name, (name, path.resolve())) for name, path in images]
         return map_cases(task, cases, title="predict", engine=engine, folder=out)
 
 
 @dataclass(frozen=True)
 class PredictCase:
-    """One case from image to label file, in whatever process it is called."""
+    """One case from image to label file, in whatever process it is called.
+
+    Attributes:
+        model, out, reading: see `predict_in_workers`.
+        made_by: the model's name when the run began.
+    """
 
     model: Model
+    made_by: str
     out: Path
     reading: Reading
 
     def __call__(self, case: tuple[str, Path]) -> Prediction | Reused:
         """Predict a case, given as its id and its image."""
-        steps = CaseSteps(self.out, _planner(self.model), self.model.name, self.reading)
+        steps = CaseSteps(self.out, _planner(self.model, self.made_by), self.made_by, self.reading)
         return steps.write(steps.compute(steps.read(case)))
 
 
 @lru_cache(maxsize=1)
-def _planner(model: Model) -> Planner:
-    """Load the submission and plan for it, once a process."""
-    return Planner(model.load(), model.max_memory)
+def _planner(model: Model, made_by: str) -> Planner:
+    """Load the submission and plan for it, once a process: a worker that serves many runs sees when a folder changes.
+
+    Raises:
+        BadModel: if the folder does not hold what the run began with.
+    """
+    submission = model.load()
+    if model.name != made_by:
+        raise BadModel(f"{model.folder}: the submission has changed since this run began; run the same again")
+    return Planner(submission, model.max_memory)

@@ -18,6 +18,7 @@ from flare_core.inference.predict import BadRequest, Reading, find_images, predi
 from flare_core.inference.sliding_ensemble import SlidingEnsemble
 from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.inference.submission import Submission
+from flare_core.output_lock import OutputInUse, only_run
 from flare_core.storage import refuse_inside
 
 
@@ -232,3 +233,11 @@ def test_c2_53_what_counts_for_a_rerun_is_the_content_whatever_the_clock_says(im
     os.utime(image, (before.st_atime, before.st_mtime))
     os.utime(labels, (2**33, 2**33))
     assert not predict().reused and read_labels(labels).data.all()
+
+
+def test_a_folder_that_another_run_holds_is_not_even_probed(images, submission, tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr("flare_core.inference.predict.write_file", lambda path, _: written.append(path))
+    with only_run(tmp_path / "out"), pytest.raises(OutputInUse):
+        predict_files(find_images([images]), tmp_path / "out", submission, "m")
+    assert not written

@@ -1,7 +1,9 @@
 """Workers of a scheduler predict the same bytes as one process does, and what is there already is skipped."""
 
 import logging
+import shutil
 
+import pytest
 from distributed import LocalCluster
 
 from flare_core import cli
@@ -9,6 +11,7 @@ from flare_core.batch import SERIAL
 from flare_core.inference.backends import choose_compute
 from flare_core.inference.predict import Reading, find_images
 from flare_core.inference.predict_in_workers import Model, PredictCase, predict_in_workers
+from flare_core.inference.stored_network import BadModel
 from flare_core.paths import WEIGHTS
 
 
@@ -33,4 +36,19 @@ def test_a_case_is_predicted_by_a_submission_that_is_loaded_once(tiny_cohort, tm
     assert (first.done, len(first.skipped), first.failures) == (2, 0, {})
     again = predict_in_workers(images, tmp_path, model, Reading(), engine=SERIAL)
     assert (again.done, len(again.skipped)) == (0, 2)
-    assert PredictCase(model, tmp_path, Reading())(images[0]).result.reused
+    assert PredictCase(model, model.name, tmp_path, Reading())(images[0]).result.reused
+
+
+def test_a_submission_that_changes_under_a_long_lived_worker_is_loaded_anew_or_refused(tiny_cohort, tmp_path):
+    images, folder = find_images([tiny_cohort / "imagesVal"]), tmp_path / "model"
+    shutil.copytree(WEIGHTS / "dkfz_bs8", folder)
+    model = Model(folder, choose_compute("torch", "cpu"))
+    before = model.name
+    assert predict_in_workers(images, tmp_path / "out", model, Reading(), engine=SERIAL).done == 2
+    description = folder / "submission.json"
+    description.write_text(description.read_text() + "\n")
+    assert model.name != before
+    again = predict_in_workers(images, tmp_path / "out", model, Reading(), engine=SERIAL)
+    assert (again.done, len(again.skipped)) == (2, 0), "by what is there now"
+    with pytest.raises(BadModel, match="has changed since this run began"):
+        PredictCase(model, before, tmp_path / "out", Reading())(images[0])
