@@ -165,15 +165,15 @@ def _outcome(future: Future) -> Outcome:
 
     if not future.done():
         return Outcome(FAILED, error="all dask workers are gone, and none came back", stops=True)
-    error = future.exception()
-    if error is None:
+    try:
         return future.result()
-    if isinstance(error, KilledWorker):
+    except KilledWorker:  # while it worked, or before it handed over what it had done
         reason = "its worker process was killed, by the system for want of memory if by nobody else"
         return Outcome(FAILED, error=f"KilledWorker: {reason}", may_pass=True)
-    if isinstance(error, CancelledError):
+    except CancelledError:
         return Outcome(FAILED, error="the dask scheduler is gone", stops=True)
-    return Outcome.of_error(error)
+    except Exception as error:  # what dask itself could not do with this case
+        return Outcome.of_error(error)
 
 
 def _attempt_in_worker(function: bytes, item: bytes, share: int) -> Outcome:

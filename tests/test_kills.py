@@ -127,14 +127,15 @@ def test_killed_workers_cost_no_case_that_is_tried_again(kills, tmp_path):
     stop, killed, moments = threading.Event(), [], np.random.default_rng(kills)
 
     def killer():
-        """Kill a worker process at random moments, most of them at work."""
-        while len(killed) < kills and not stop.wait(moments.uniform(0.3, 2.0)):
-            family = psutil.Process().children(recursive=True)
-            workers = [p for p in family if "spawn_main" in " ".join(p.cmdline())]
-            if workers and any(tmp_path.glob("c*.txt")):  # the first ones are up
+        """Kill a worker process at random moments, each time after some more cases are done: most are then at work."""
+        finished = 0
+        while len(killed) < kills and not stop.wait(moments.uniform(0.1, 1.0)):
+            workers = [p for p in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
+            if workers and len(list(tmp_path.glob("c*.txt"))) > finished:
                 victim = workers[moments.integers(len(workers))]
                 victim.kill()
                 killed.append(victim.pid)
+                finished = len(list(tmp_path.glob("c*.txt"))) + 4
 
     thread = threading.Thread(target=killer)
     thread.start()
