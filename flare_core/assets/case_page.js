@@ -58,7 +58,8 @@ function setWindow(name) {
 
 function setLayers() {
   const opacity = byId("opacity").value / 100;
-  layers.forEach((layer) => viewer.setOpacity(layer.index, layer.on ? opacity : 0));
+  layers.forEach((layer) => { viewer.volumes[layer.index].opacity = layer.on ? opacity : 0; });
+  viewer.updateGLVolume(); // once for all: on a computer without a graphics card it takes seconds
 }
 
 function colorsOf(layer) {
@@ -145,12 +146,12 @@ async function start() {
     opacity: 1,
     cal_min: volume.name === "image" ? shown.windows.abdomen[0] : NaN,
     cal_max: volume.name === "image" ? shown.windows.abdomen[1] : NaN,
+    colorbarVisible: false,
   }));
-  (await Promise.all(reading)).forEach((volume, index) => {
-    volume.colorbarVisible = false;
-    if (index) volume.setColormapLabel(colorsOf(layers[index - 1]));
-    viewer.addVolume(volume);
-  });
+  const volumes = await Promise.all(reading);
+  layers.forEach((layer) => volumes[layer.index].setColormapLabel(colorsOf(layer)));
+  Object.assign(viewer, { volumes, back: volumes[0], overlays: volumes.slice(1) });
+  setLayers();
   viewer.setSliceType(3);
   viewer.setRenderAzimuthElevation(180, 10);
   choices("windows", Object.keys(shown.windows), "abdomen", setWindow);
@@ -158,7 +159,6 @@ async function start() {
   byId("opacity").addEventListener("input", setLayers);
   byId("body").addEventListener("change", setBody);
   viewer.onLocationChange = tellPlace;
-  setLayers();
   setBody();
   if (shown.targets.length) goTo(shown.start_mm);
   document.body.dataset.ready = "yes"; // the tests wait for it
