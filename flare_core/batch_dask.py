@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
@@ -24,7 +25,7 @@ from flare_core.attempt import FAILED, Cases, Outcome, attempt
 from flare_core.machine import usable_cores
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, LocalCluster
 
     from flare_core.batch import Engine, Work
 
@@ -32,13 +33,16 @@ log = logging.getLogger(__name__)
 
 LONGEST_CALL_S = 20
 """A scheduler that does not answer by then is not there."""
-PATIENCE_S = 30
-"""When no local worker was seen for so long, new ones are started; after three times as long the batch stops."""
+LOOK_S = 5
+"""So often somebody looks whether the workers are still there."""
+PATIENCE_S = 300
+"""When no local worker was seen for so long, the batch stops."""
 QUIET = {
     "distributed.scheduler.allowed-failures": 0,  # `batch` itself tries a killed case once more, alone
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
     "distributed.admin.low-level-log-length": 100,  # 100,000 by default, for each worker and the scheduler
+    "distributed.deploy.lost-worker-timeout": "2 minutes",  # on a busy machine a start takes long
     "distributed.worker.memory.target": False,  # results are small: there is nothing to move to the disk,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,  # and a worker that waits for memory would wait for ever
@@ -61,12 +65,13 @@ def dask_work(engine: Engine, function: Callable[[Any], Any], title: str) -> Ite
     from distributed.protocol import pickle
 
     share = 0 if engine.scheduler else max(1, usable_cores() // engine.workers)
+    workers = 0 if engine.scheduler else engine.workers
     own = uuid4().hex  # two drivers of one scheduler may have cases of the same names
     with _client(engine, share) as client:
 
         def work(cases: Cases, careful: bool) -> Iterator[tuple[str, Outcome]]:
             task = partial(_attempt_in_worker, pickle.dumps(function), share=share)
-            for case, outcome in _outcomes(client, task, cases, f"{title}-{careful}-{own}", careful):
+            for case, outcome in _outcomes(client, task, cases, f"{title}-{careful}-{own}", careful, workers):
                 for line in outcome.warnings:
                     log.warning("%s: %s", case, line)
                 yield case, outcome
@@ -127,20 +132,23 @@ def _silence(name: str) -> Iterator[None]:
 
 
 def _outcomes(
-    client: Client, task: Callable[[Any], Outcome], cases: Cases, prefix: str, careful: bool
+    client: Client, task: Callable[[Any], Outcome], cases: Cases, prefix: str, careful: bool, workers: int
 ) -> Iterator[tuple[str, Outcome]]:
     """Yield what became of each case as it happens, with one on its way for each worker that is there.
 
     Of several cases at a worker that dies dask blames each; careful is one case at a time, so that only the guilty is.
+    `workers` is how many local ones there should be, 0 for those of a scheduler.
     """
     from distributed import wait
     from distributed.protocol import pickle
 
-    left, running = iter(cases), {}
-    is_local, missed = client.cluster is not None, 0
-    workers = len(client.cluster.workers) if is_local else 0
+    left, running, seen = iter(cases), {}, time.monotonic()
     while True:
-        room = 1 if careful else max(1, sum(client.nthreads().values()))
+        threads = client.nthreads()
+        seen = time.monotonic() if threads or not workers else seen
+        if len(threads) < workers:
+            _replace_lost(client.cluster, workers)
+        room = 1 if careful else max(1, sum(threads.values()))
         while len(running) < room and (pair := next(left, None)) is not None:
             case, item = pair
             running[client.submit(task, pickle.dumps(item), key=(prefix, case), pure=False)] = case
@@ -148,15 +156,20 @@ def _outcomes(
             return
         try:
             with client.as_current():
-                finished = wait(list(running), timeout=PATIENCE_S, return_when="FIRST_COMPLETED").done
+                finished = wait(list(running), timeout=LOOK_S, return_when="FIRST_COMPLETED").done
         except TimeoutError:
-            missed = missed + 1 if is_local and not client.nthreads() else 0
-            if missed == 1:  # killed while they were starting, after which dask gives up on them
-                client.cluster.scale(0)
-                client.cluster.scale(workers)
-            finished = list(running) if missed > 2 else []
+            finished = list(running) if time.monotonic() > seen + PATIENCE_S else []
         for future in finished:
             yield running.pop(future), _outcome(future)
+
+
+def _replace_lost(cluster: LocalCluster, workers: int) -> None:
+    """Start a worker for each that dask has given up: one that is killed while it starts again is left dead."""
+    from distributed.core import Status
+
+    alive = sum(nanny.status not in (Status.closed, Status.failed) for nanny in cluster.workers.values())
+    coming = len(cluster.worker_spec.keys() - cluster.workers.keys())
+    cluster.scale(len(cluster.worker_spec) + max(0, workers - alive - coming))
 
 
 def _outcome(future: Future) -> Outcome:
