@@ -120,7 +120,7 @@ def test_c2_50_a_full_disk_leaves_no_half_file(tmp_path):
 
 def test_a_folder_in_place_of_the_file_is_an_error_and_leaves_nothing(tmp_path):
     (tmp_path / "a.nii.gz").mkdir()
-    with pytest.raises(OSError, match="directory"):
+    with pytest.raises(OSError, match="a folder or a device"):
         write_labels(tmp_path / "a.nii.gz", LABELS, GEOMETRY)
     assert [path.name for path in tmp_path.iterdir()] == ["a.nii.gz"]
 
