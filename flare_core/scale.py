@@ -76,7 +76,7 @@ def steps(folder: Path = BENCHMARKS) -> Iterator[Step]:
     evaluation = _own(folder, "evaluation").query("input == 'synthetic 512x512x500'").iloc[0]
     yield Step("score all targets", evaluation.seconds_min, "one process, 500 slices; evaluation.csv")
     cases = _own(folder, "cases").query("command == 'evaluate' and engine.str.startswith('dask')").iloc[-1]
-    where = f"{cases.cases} tiny cases, {cases.engine}, beside other work (load {cases.load:g}); cases.csv"
+    where = f"{cases.cases} tiny cases, {cases.engine} on two cores (load {cases.load:g}); cases.csv"
     yield Step("hand out a case and note its end", cases.overhead_ms / 1000, where, is_shared=False)
 
 
