@@ -278,7 +278,7 @@ def _progress(title: str, cases: int) -> AbstractContextManager[Any]:
 
 def summary_file(folder: Path) -> Path:
     """Return where the summary of the last run into an output folder lies."""
-    return Path(folder) / STATE / "summary.json"
+    return Path(folder) / STATE / "summary"  # no suffix: a case may be called summary
 
 
 def _checked(cases: Iterable[tuple[str, Any]], title: str) -> Cases:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from flare_core.attempt import FAILED, Cases, Outcome, attempt
 from flare_core.machine import usable_cores
 
 if TYPE_CHECKING:
-    from distributed import Client, Future, LocalCluster
+    from distributed import Client, Future
 
     from flare_core.batch import Engine, Work
 
@@ -37,6 +37,7 @@ LOOK_S = 5
 """So often somebody looks whether the workers are still there."""
 PATIENCE_S = 300
 """When no local worker was seen for so long, the batch stops."""
+SCHEDULER_LOST = "the connection to the dask scheduler is lost"
 QUIET = {
     "distributed.scheduler.allowed-failures": 0,  # `batch` itself tries a killed case once more, alone
     "distributed.scheduler.http.routes": [],
@@ -68,10 +69,11 @@ def dask_work(engine: Engine, function: Callable[[Any], Any], title: str) -> Ite
     workers = 0 if engine.scheduler else engine.workers
     own = uuid4().hex  # two drivers of one scheduler may have cases of the same names
     with _client(engine, share) as client:
+        task = partial(_attempt_in_worker, pickle.dumps(function), share=share)
+        driver = _Driver(client, task, f"{title}-{own}", workers)
 
         def work(cases: Cases, careful: bool) -> Iterator[tuple[str, Outcome]]:
-            task = partial(_attempt_in_worker, pickle.dumps(function), share=share)
-            for case, outcome in _outcomes(client, task, cases, f"{title}-{careful}-{own}", careful, workers):
+            for case, outcome in driver.outcomes(cases, careful):
                 for line in outcome.warnings:
                     log.warning("%s: %s", case, line)
                 yield case, outcome
@@ -131,45 +133,75 @@ def _silence(name: str) -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _outcomes(
-    client: Client, task: Callable[[Any], Outcome], cases: Cases, prefix: str, careful: bool, workers: int
-) -> Iterator[tuple[str, Outcome]]:
-    """Yield what became of each case as it happens, with one on its way for each worker that is there.
+@dataclass(frozen=True)
+class _Driver:
+    """Hands cases to the workers of a scheduler and waits for what becomes of them.
 
-    Of several cases at a worker that dies dask blames each; careful is one case at a time, so that only the guilty is.
-    `workers` is how many local ones there should be, 0 for those of a scheduler.
+    Attributes:
+        client: of the scheduler.
+        task: does an item in a worker.
+        prefix: begins the names of the tasks.
+        workers: how many local ones there should be, 0 for those of a scheduler.
     """
-    from distributed import wait
-    from distributed.protocol import pickle
 
-    left, running, seen = iter(cases), {}, time.monotonic()
-    while True:
-        threads = client.nthreads()
-        seen = time.monotonic() if threads or not workers else seen
-        if len(threads) < workers:
-            _replace_lost(client.cluster, workers)
-        room = 1 if careful else max(1, sum(threads.values()))
-        while len(running) < room and (pair := next(left, None)) is not None:
-            case, item = pair
-            running[client.submit(task, pickle.dumps(item), key=(prefix, case), pure=False)] = case
-        if not running:
-            return
+    client: Client
+    task: Callable[[Any], Outcome]
+    prefix: str
+    workers: int
+
+    def outcomes(self, cases: Cases, careful: bool) -> Iterator[tuple[str, Outcome]]:
+        """Yield what became of each case as it happens; where the scheduler is lost, the batch is told to stop.
+
+        Of several cases at a worker that dies dask blames each; careful is one case at a time, so that only the guilty
+        is.
+        """
+        from distributed.client import ClosedClientError
+
+        left, running = iter(cases), {}
         try:
-            with client.as_current():
-                finished = wait(list(running), timeout=LOOK_S, return_when="FIRST_COMPLETED").done
-        except TimeoutError:
-            finished = list(running) if time.monotonic() > seen + PATIENCE_S else []
-        for future in finished:
-            yield running.pop(future), _outcome(future)
+            yield from self._as_they_end(left, running, careful)
+        except (CancelledError, ClosedClientError, OSError) as error:  # dask's own: what a case raises is its outcome
+            log.debug("the scheduler is lost", exc_info=error)
+            lost = list(running) or [case for case, _ in left][:1]  # one at least, which tells the batch
+            yield from ((case, Outcome(FAILED, error=SCHEDULER_LOST, stops=True)) for case in lost)
 
+    def _as_they_end(
+        self, left: Iterator[tuple[str, Any]], running: dict[str, Future | None], careful: bool
+    ) -> Iterator[tuple[str, Outcome]]:
+        """Keep one case on its way (in `running`) for each worker that is there, and yield what became of it."""
+        from distributed import wait
+        from distributed.protocol import pickle
 
-def _replace_lost(cluster: LocalCluster, workers: int) -> None:
-    """Start a worker for each that dask has given up: one that is killed while it starts again is left dead."""
-    from distributed.core import Status
+        seen = time.monotonic()
+        while True:
+            threads = self.client.nthreads()
+            seen = time.monotonic() if threads or not self.workers else seen
+            if len(threads) < self.workers:
+                self._replace_lost()
+            room = 1 if careful else max(1, sum(threads.values()))
+            while len(running) < room and (pair := next(left, None)) is not None:
+                case, item = pair
+                running[case] = None  # so that it is known here, whatever becomes of the sending
+                key = (f"{self.prefix}-{careful}", case)
+                running[case] = self.client.submit(self.task, pickle.dumps(item), key=key, pure=False)
+            if not running:
+                return
+            try:
+                with self.client.as_current():
+                    finished = wait(list(running.values()), timeout=LOOK_S, return_when="FIRST_COMPLETED").done
+            except TimeoutError:
+                finished = set(running.values()) if time.monotonic() > seen + PATIENCE_S else set()
+            for case in [case for case, future in running.items() if future in finished]:
+                yield case, _outcome(running.pop(case))
 
-    alive = sum(nanny.status not in (Status.closed, Status.failed) for nanny in cluster.workers.values())
-    coming = len(cluster.worker_spec.keys() - cluster.workers.keys())
-    cluster.scale(len(cluster.worker_spec) + max(0, workers - alive - coming))
+    def _replace_lost(self) -> None:
+        """Start a worker for each that dask has given up: one that is killed while it starts again is left dead."""
+        from distributed.core import Status
+
+        cluster = self.client.cluster
+        alive = sum(nanny.status not in (Status.closed, Status.failed) for nanny in cluster.workers.values())
+        coming = len(cluster.worker_spec.keys() - cluster.workers.keys())
+        cluster.scale(len(cluster.worker_spec) + max(0, self.workers - alive - coming))
 
 
 def _outcome(future: Future) -> Outcome:
@@ -184,7 +216,7 @@ def _outcome(future: Future) -> Outcome:
         reason = "its worker process was killed, by the system for want of memory if by nobody else"
         return Outcome(FAILED, error=f"KilledWorker: {reason}", may_pass=True)
     except CancelledError:
-        return Outcome(FAILED, error="the dask scheduler is gone", stops=True)
+        return Outcome(FAILED, error=SCHEDULER_LOST, stops=True)
     except Exception as error:  # what dask itself could not do with this case
         return Outcome.of_error(error)
 

@@ -187,7 +187,7 @@ def _train(options: argparse.Namespace) -> int:
         print(train_system(run, options.stage, options.fold, jobs=options.jobs))
     missed = left_out(run, options.stage)
     if missed:
-        print(f"{len(missed)} cases could not be used, see above: {', '.join(missed)}", file=sys.stderr)
+        print(f"could not be used, see above: {', '.join(missed)}", file=sys.stderr)
     return SOME_FAILED if missed else DONE
 
 

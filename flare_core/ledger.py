@@ -1,6 +1,6 @@
 """Write down what becomes of every case as it happens: a line each, whole whatever ends the run.
 
-Serves `batch`: `.flare/ledger.jsonl` of an output folder grows with every run, `.flare/summary.json` tells the last.
+Serves `batch`: `.flare/ledger.jsonl` of an output folder grows with every run, `.flare/summary` (JSON) tells the last.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from flare_core.evaluation.metrics import dsc
 from flare_core.evaluation.tables import write_csv
 from flare_core.inference.predict import predict_files
 from flare_core.inference.submission import load_submission, submission_hash
+from flare_core.output_lock import only_run
 from flare_core.paths import results_of, run_of, submission_of
 from flare_core.systems import SYSTEMS
 from flare_core.training.run import Run, assemble
@@ -113,20 +114,22 @@ def update_results(table: pd.DataFrame, path: Path, run: Run) -> Path:
 def update_rows(table: pd.DataFrame, path: Path, own: Mapping[str, Any]) -> Path:
     """Write rows into a result table, in place of those that have the same values in some columns; the others stay.
 
+    Of two commands that write at once one waits for the other.
+
     Args:
         table: the rows (there may be none), with columns `system`, `variant` and `seed`.
         path: the file; rows of systems that no longer exist go, the others are in the order of `SYSTEMS`.
         own: column to value, the same in all of `table`: whose rows these are.
     """
     order = list(SYSTEMS)
-    if path.is_file():
-        known = pd.read_csv(path)
-        same = known[list(own)].eq(list(own.values())).all(axis=1)
-        table = _concatenated([table, known[~same & known["system"].isin(order)]])
     ranks = {"system": order.index, "variant": lambda name: (name != AS_PUBLISHED, name), "seed": int}
-    return write_csv(
-        table.sort_values(list(ranks), key=lambda column: column.map(ranks[column.name]), kind="stable"), path
-    )
+    with only_run(path.parent, wait=True):
+        if path.is_file():
+            known = pd.read_csv(path)
+            same = known[list(own)].eq(list(own.values())).all(axis=1)
+            table = _concatenated([table, known[~same & known["system"].isin(order)]])
+        table = table.sort_values(list(ranks), key=lambda column: column.map(ranks[column.name]), kind="stable")
+        return write_csv(table, path)
 
 
 def devices(run: Run) -> str:

@@ -40,6 +40,11 @@ class Row:
     options: tuple[tuple[str, object], ...] = ()
 
 
+def at(mm: float) -> np.ndarray:
+    """Return an affine whose first voxel lies so far along z."""
+    return np.array([[0.8, 0, 0, 0], [0, 0.8, 0, 0], [0, 0, 2.5, mm], [0, 0, 0, 1]])
+
+
 NAN_ROW = {"srow_x": {1: np.nan}}
 FLAT = {"srow_x": 0, "srow_y": 0, "srow_z": 0}
 
@@ -163,6 +168,7 @@ ODD = [
     ),
     Row("C2-23 undefined unit", lambda: packed(with_fields(PLAIN, xyzt_units=6)), "unknown unit code 6"),
     Row("C2-24 spacing 18 mm", lambda: spaced(18), "unusual spacing 0.8 x 0.8 x 18 mm"),
+    Row("C2-24 100 km away", lambda: packed(nifti(ct(), at(1e8))), r"lies 1e\+08 mm from the coordinates' origin"),
     Row("C2-25 slope 0", lambda: packed(with_fields(PLAIN, scl_slope=0)), "scl_slope is 0: values were read as stored"),
     Row("C2-25 slope NaN", lambda: packed(with_fields(PLAIN, scl_slope=np.nan)), "scl_slope is nan"),
     Row("C2-28 HU + 1024", lambda: packed(nifti((ct() + 1024).astype("u2"))), "air near 27: looks like HU . 1024"),

@@ -23,6 +23,8 @@ def work(item):
         raise RuntimeError(f"{name} {wish}")
     if wish == "warns":
         logging.getLogger("flare_core.somewhere").warning("a word of warning")
+    if wish == "waits":
+        time.sleep(60)
     if wish == "takes memory":
         return len(bytearray(200 * 2**20))
     if wish == "looks around":

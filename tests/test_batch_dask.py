@@ -1,15 +1,19 @@
 """With dask workers a batch ends as it does without: a killed worker costs one case, a flaky case is tried twice."""
 
+import json
 import os
 import subprocess
 import sys
+import time
+from contextlib import ExitStack, contextmanager
 from importlib.util import module_from_spec, spec_from_file_location
+from threading import Thread
 
 import pytest
 from batch_cases import work
 from distributed import LocalCluster
 
-from flare_core.batch import Engine, map_cases
+from flare_core.batch import NOT_STARTED, Engine, map_cases
 from flare_core.ledger import read_ledger
 
 TWO_WORKERS = Engine("dask", 2)
@@ -57,6 +61,46 @@ def test_what_a_worker_cannot_open_fails_with_the_reason_instead_of_hanging(tmp_
 def test_distributed_is_imported_only_where_it_is_asked_for():
     code = "import flare_core.cli, flare_core.inference.predict_in_workers, sys; print('distributed' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+@contextmanager
+def dask_process(what, *arguments):
+    """Start a scheduler or a worker as a user does, and end it at the end."""
+    command = [sys.executable, "-m", f"distributed.cli.dask_{what}", "--no-dashboard", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_until(is_so, seconds=60):
+    """Wait for something that another process does."""
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.02)
+
+
+def test_a_scheduler_that_is_lost_stops_the_batch_and_every_case_is_accounted_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("flare_core.batch_dask.LONGEST_CALL_S", 2)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    where = tmp_path / "scheduler.json"
+    wishes = {"first": "", "second": "waits", "third": "", "fourth": ""}
+    with ExitStack() as started:
+        scheduler = started.enter_context(dask_process("scheduler", "--port", "0", "--scheduler-file", str(where)))
+        wait_until(where.is_file)
+        started.enter_context(dask_process("worker", "--scheduler-file", str(where), "--nthreads", "1", "--no-nanny"))
+        engine = Engine("dask", scheduler=json.loads(where.read_text())["address"])
+        killer = Thread(target=lambda: (wait_until((tmp_path / "second.0").exists), scheduler.kill()))
+        killer.start()
+        cases = [(name, (tmp_path, name, wish)) for name, wish in wishes.items()]
+        report = map_cases(work, cases, engine=engine, folder=tmp_path)
+        killer.join()
+    lost = "the connection to the dask scheduler is lost"
+    assert list(report.results) == ["first"] and report.stopped.startswith(lost)
+    assert report.failures == {"second": lost, "third": NOT_STARTED, "fourth": NOT_STARTED}
+    assert [line["case"] for line in read_ledger(tmp_path)] == list(wishes)
 
 
 def test_two_drivers_of_one_scheduler_get_their_own_results():

@@ -1,6 +1,7 @@
 """The command line: exit codes, and that a chain of commands works on real files."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -99,6 +100,16 @@ def test_train_predict_and_evaluate_follow_each_other(tiny_cohort, tmp_path, cap
         assert "pseudo" not in set(table[table.target == "tumor"].source)  # as the recipe says
         assert set(table.case.str.rpartition("_")[0]) == {"organs13", "organs5", "tumor_only"}
     assert cli.main(["pseudo-label", str(out), "--data", str(tiny_cohort), "-o", str(tmp_path / "f")]) == cli.REFUSED
+
+
+def test_train_names_a_case_that_it_could_not_use_and_trains_on_the_others(tiny_cohort, tmp_path, capsys):
+    data = shutil.copytree(tiny_cohort, tmp_path / "data")
+    broken = next(image for image in sorted((data / "imagesTr").iterdir()) if image.name.startswith("organs13"))
+    broken.write_bytes(broken.read_bytes()[:1000])
+    train = ["train", "nvauto", "--data", str(data), "--profile", "smoke", "--stage", "round1", "--fold", "0"]
+    assert cli.main([*train, "-o", str(tmp_path / "run")]) == cli.SOME_FAILED
+    assert f"could not be used, see above: {broken.name[:-12]}\n" in capsys.readouterr().err
+    assert list((tmp_path / "run").glob("round1-*/fold0/finished"))
 
 
 def test_stages_folds_and_jobs_that_do_not_exist_are_refused_before_anything_is_trained(tiny_cohort, tmp_path, capsys):

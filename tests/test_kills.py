@@ -108,7 +108,7 @@ def test_an_interrupted_command_says_so_and_ends_with_code_130(tiny_cohort, tmp_
 def test_a_killed_driver_loses_no_case_and_a_rerun_ends_with_the_same_bytes(kills, tiny_cohort, tmp_path):
     words = ["evaluate", tiny_cohort / "labelsTr", tiny_cohort / "labelsTrTrue"]
     seconds = seconds_of(*words, tmp_path / "whole" / "scores.csv")
-    differing = ("ledger.jsonl", "lock", "summary.json")  # they tell of runs
+    differing = ("ledger.jsonl", "lock", "summary")  # they tell of runs
     whole = files(tmp_path / "whole", but=differing)
     out = tmp_path / "killed"
     with told("driver of a batch", kills):
@@ -117,7 +117,7 @@ def test_a_killed_driver_loses_no_case_and_a_rerun_ends_with_the_same_bytes(kill
     assert [path for path in out.rglob(".*.tmp-*")] == [], "what was half written is cleared away"
     lines = read_ledger(out)
     last = [line for line in lines if line["run"] == lines[-1]["run"]]
-    summary = json.loads((out / ".flare" / "summary.json").read_text())
+    summary = json.loads((out / ".flare" / "summary").read_text())
     assert len(last) == summary["found"] == summary["done"] + summary["failed"] + summary["skipped"] == 32
     assert summary["skipped"], "what was complete is not scored again"
 

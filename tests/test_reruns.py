@@ -57,7 +57,7 @@ def test_evaluate_scores_again_only_what_has_changed(dataset, tmp_path):
     assert summary(out)[3] == 1
     one.unlink()
     assert cli.main(evaluate) == cli.SOME_FAILED and summary(out) == (2, 1, 1, 0), "a missing prediction has failed"
-    (record,) = (out / ".flare" / "scores").glob(f"{other.name.removesuffix('.nii.gz')}.json")
+    (record,) = (out / ".flare" / "scores.csv").glob(f"{other.name.removesuffix('.nii.gz')}.json")
     record.write_text("{")
     cli.main(evaluate)
     assert summary(out) == (2, 1, 1, 0), "a damaged record is no record"

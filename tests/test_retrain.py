@@ -1,5 +1,6 @@
 """Result tables: the rows of a system, variant and seed that are made again are replaced, the others stay."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -65,6 +66,12 @@ def test_numbers_of_others_are_written_back_as_they_were(update, tmp_path):
     (tmp_path / "scores.csv").write_text(",".join(COLUMNS) + "\n" + row)
     update("nvauto", [("a", 0.5)])
     assert row in (tmp_path / "scores.csv").read_text()
+
+
+def test_commands_that_write_at_once_lose_no_row(update):
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda seed: update("stmt", [("a", 0.5)], seed=seed), range(12)))
+    assert [row[-1] for row in update("nvauto", [])] == list(range(12))
 
 
 def test_seeds_are_averaged_for_display():

@@ -145,7 +145,7 @@ def test_c2_46_no_case_name_leaves_the_output_folder(tmp_path):
     new = set(tmp_path.rglob("*")) - before
     assert all(path.is_relative_to(out) for path in new)
     assert {path.name for path in out.iterdir()} == {"good.nii.gz", ".flare"}
-    assert {path.name for path in new if path.suffix == ".json"} == {"good.json", "summary.json"}
+    assert {path.name for path in new if path.suffix == ".json"} == {"good.json"}
 
 
 def test_c2_47_no_output_is_written_through_a_link_or_into_the_inputs_by_one(tmp_path):

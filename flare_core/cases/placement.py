@@ -24,6 +24,8 @@ USUAL_SPACING_MM = (0.25, 15.0)
 SHEAR_ROUNDING = 1e-5
 """Cosine between voxel axes that float32 headers leave behind; not worth a word."""
 SHEAR_SMALL = 1e-3
+FAR_MM = 1e4
+"""No scanner is so large that a voxel lies farther than that from the origin of its coordinates."""
 SAME_PLACE_VOXELS = 0.1
 """Two statements about place agree if no corner moves by more than this share of the smallest voxel edge."""
 
@@ -57,6 +59,8 @@ def place(header: Header, path: Path, assume_spacing_mm: Sequence[float] | None 
         affine = _qform_affine(forms, path) if forms.qform_code > 0 else _bare_affine(forms, header.shape, warnings)
     norms = np.linalg.norm(affine[:3, :3], axis=0)
     _check_spacing(norms, forms, path, warnings)
+    if (far := np.abs(affine[:3, 3]).max()) > FAR_MM:
+        warnings.append(f"the first voxel lies {far:.3g} mm from the coordinates' origin: is that right?")
     geometry = Geometry(header.shape, affine, _mend_pixdim(forms, norms, warnings))
     _note_disagreement(geometry, header.forms, zooms_valid, warnings)
     return geometry, warnings

@@ -204,7 +204,7 @@ def evaluate_folders(
         for case, reference in wanted.items()
     ]
     out = Path(scores_csv).parent if scores_csv is not None else None
-    score = partial(_score_pair, rules=rules, maps=maps, records=out and out / STATE / Path(scores_csv).stem)
+    score = partial(_score_pair, rules=rules, maps=maps, records=out and out / STATE / Path(scores_csv).name)
     with only_run(out) if out is not None else nullcontext():
         cases = [(pair.case, pair) for pair in pairs]
         report = map_cases(score, cases, title="evaluate", engine=engine, folder=out).whole()

@@ -36,6 +36,8 @@ SLACK = 1.1
 class TooLarge(ValueError):
     """A prediction that cannot be held within the limit; the message names the least that would do."""
 
+    is_final = True  # a second try finds the same limit: `flare_core.batch`
+
 
 @dataclass(frozen=True)
 class Plan:

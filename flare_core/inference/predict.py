@@ -20,13 +20,16 @@ from flare_core.attempt import Reused, warnings_of_this_thread
 from flare_core.batch import BatchReport, pipe_cases
 from flare_core.cases.bad_input import BadInput
 from flare_core.cases.nifti import Volume, case_id, case_name, check_case_id, read_image, read_place, write_labels
-from flare_core.inference.planner import Plan, Planner
+from flare_core.inference.planner import Plan, Planner, TooLarge
 from flare_core.inference.submission import Submission
 from flare_core.output_lock import only_run
 from flare_core.storage import STATE, file_hash, write_file
 from flare_core.timing import Timings
 
 log = logging.getLogger(__name__)
+
+VERSION = 1
+"""Raised by hand when the same networks give other labels: what earlier versions predicted is then predicted again."""
 
 
 class BadRequest(ValueError):
@@ -152,7 +155,7 @@ class Job:
     """
 
     name: str
-    made_from: dict[str, str]
+    made_from: dict[str, str | int]
     plan: Plan = Plan()
     image: Volume | None = None
     labels: np.ndarray | None = None
@@ -186,7 +189,8 @@ class CaseSteps:
         case_id(path)  # a name that cannot become an output's is this case's failure
         check_case_id(name, path)
         submission, reading = self.planner.submission, self.reading
-        made_from = {"image": file_hash(path), "model": self.model_hash, "precision": submission.precision}
+        made_from = {"version": VERSION, "image": file_hash(path), "model": self.model_hash}
+        made_from["precision"] = submission.precision
         made_from["computed_by"] = str(submission.compute)
         made_from |= {key: str(value) for key, value in asdict(reading).items() if value is not None}
         job, record = Job(name, made_from), self._record(name)
@@ -194,7 +198,10 @@ class CaseSteps:
             return job
         if self.planner.limit is not None:
             place = read_place(path, reading.assume_spacing_mm)
-            job.plan = self.planner.plan(place.data.shape, place.spacing_mm, place.data.dtype.itemsize)
+            try:
+                job.plan = self.planner.plan(place.data.shape, place.spacing_mm, place.data.dtype.itemsize)
+            except TooLarge as error:
+                raise TooLarge(f"{path}: {error}") from None
             log.info("%s: %s", name, job.plan)
         job.image = read_image(path, volume=reading.volume, assume_spacing_mm=reading.assume_spacing_mm, dtype=None)
         job.timings["read"] = time.perf_counter() - start
@@ -243,7 +250,7 @@ class CaseSteps:
         return self.out / STATE / f"{name}.json"
 
 
-def _is_made_from(made_from: dict[str, str], target: Path, record: Path) -> bool:
+def _is_made_from(made_from: dict[str, str | int], target: Path, record: Path) -> bool:
     """Say whether a label file is whole and was made from this; where nobody can say it is made again."""
     try:
         content = json.loads(record.read_text())

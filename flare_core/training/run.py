@@ -12,7 +12,7 @@ import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from flare_core.inference.network import TrainedNetwork, load_network
 from flare_core.inference.submission import Submission, save_submission
 from flare_core.output_lock import only_run
 from flare_core.recipe import Stage, System, encode, fingerprint
-from flare_core.storage import write_file
+from flare_core.storage import file_hash, write_file
 from flare_core.training.loop import Workers, train
 from flare_core.training.prepare import NothingToTrain, is_prepared, prepare_cases
 from flare_core.training.processes import device_name
@@ -86,7 +86,7 @@ class Run:
     def _identity(self, stage: Stage) -> str:
         """Return a digest of everything that decides what a fold of this stage learns."""
         entries = stage.cases(self.dataset.training)
-        cases = [(e.id, sorted(e.annotated or ()), _size(e.image), _size(e.labels)) for e in entries]
+        cases = [(e.id, sorted(e.annotated or ()), _content(e.image), _content(e.labels)) for e in entries]
         recipe = fingerprint(replace(stage, purpose="", trained_folds=()))
         parts: list[Any] = [PARTS_VERSION, recipe, self.seed, self.dataset.name, cases]
         for teacher in self.teachers(stage):
@@ -249,9 +249,15 @@ def _teachers(stage: Stage) -> set[str]:
     return names - {""}
 
 
-def _size(path: Path | None) -> int:
-    """Return a file's bytes: a changed case changes what a training depends on (0 for no file)."""
-    return path.stat().st_size if path is not None else 0
+def _content(path: Path | None) -> str:
+    """Return a hash of a file: a changed case changes what a training depends on (empty for no file)."""
+    return _hash_of(path, path.stat().st_mtime_ns) if path is not None else ""
+
+
+@cache
+def _hash_of(path: Path, _: int) -> str:
+    """Return a file's hash, computed once a process while the file stays as it is."""
+    return file_hash(path)
 
 
 def is_finished(folder: Path) -> bool:

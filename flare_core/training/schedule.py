@@ -56,10 +56,14 @@ class Task:
     def __call__(self, threads: int) -> None:
         """Do it, with so many threads."""
         torch.set_num_threads(threads)
+        folder = self.run.stage_folder(self.stage)
         if self.fold is None:
-            prepare_stage(self.run, self.stage)
-        else:
-            train_fold(self.run, self.stage, self.fold)
+            with only_run(folder, wait=True):  # another command may want the same
+                prepare_stage(self.run, self.stage)
+            return
+        with only_run(folder / f"fold{self.fold}", wait=True):
+            if not is_finished(folder / f"fold{self.fold}"):
+                train_fold(self.run, self.stage, self.fold)
 
     def __str__(self) -> str:
         what = "preparation" if self.fold is None else f"fold {self.fold}"

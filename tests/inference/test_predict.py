@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 from fake_networks import fake_network
 
+from flare_core.attempt import Outcome
+from flare_core.batch import summary_file
 from flare_core.cases.labels import SEPARATE
 from flare_core.cases.nifti import Geometry, read_labels, write_image
-from flare_core.inference.planner import TooLarge
+from flare_core.inference.planner import Planner, TooLarge
 from flare_core.inference.postprocessing import RemoveSmall
-from flare_core.inference.predict import BadRequest, Reading, find_images, predict_files
+from flare_core.inference.predict import BadRequest, CaseSteps, Reading, find_images, predict_files
 from flare_core.inference.sliding_ensemble import SlidingEnsemble
 from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.inference.submission import Submission
+from flare_core.ledger import read_ledger
 from flare_core.output_lock import OutputInUse, only_run
 from flare_core.storage import refuse_inside
 
@@ -72,7 +75,7 @@ def test_a_bad_case_is_named_and_the_others_are_done_in_their_own_geometry(image
     report = predict_files(find_images([images]), out, submission, "m")
     assert set(report.results) == {"a", "c"} and "cut" in report.failures["b"]
     assert sorted(p.name for p in out.iterdir()) == [".flare", "a.nii.gz", "c.nii.gz"]
-    summary = json.loads((out / ".flare" / "summary.json").read_text())
+    summary = json.loads(summary_file(out).read_text())
     assert [summary[name] for name in ("found", "done", "failed", "skipped")] == [3, 2, 1, 0]
     import nibabel
 
@@ -157,6 +160,11 @@ def test_with_a_memory_limit_a_plan_is_made_for_each_image_or_the_case_refused(i
     assert list(report.results) == ["a", "c"] and "cut short" in report.failures["b"]
     plan = json.loads((tmp_path / "out" / ".flare" / "c.json").read_text())["plan"]
     assert plan["batch"] == 2 and plan["estimate"] > 50 * 10**6
+    planner = Planner(submission, 64 * 10**9)
+    planner.limit = 10**6  # as if the networks alone had fitted
+    with pytest.raises(TooLarge, match=r"c.nii.gz: an image of .* voxels needs at least .*; raise") as refused:
+        CaseSteps(tmp_path / "out", planner, "other", Reading()).read(find_images([images])[-1])
+    assert not Outcome.of_error(refused.value).may_pass
     with pytest.raises(TooLarge, match="any image needs at least"):
         predict_files(find_images([images]), tmp_path / "out2", submission, "m", max_memory=10**6)
 
@@ -233,6 +241,16 @@ def test_c2_53_what_counts_for_a_rerun_is_the_content_whatever_the_clock_says(im
     os.utime(image, (before.st_atime, before.st_mtime))
     os.utime(labels, (2**33, 2**33))
     assert not predict().reused and read_labels(labels).data.all()
+
+
+def test_cases_may_be_called_like_what_lies_in_the_state_folder(images, submission, tmp_path):
+    out, names = tmp_path / "out", ["ledger", "lock", "summary"]
+    for name in names:
+        shutil.copyfile(images / "a_0000.nii.gz", tmp_path / f"{name}_0000.nii.gz")
+    found = find_images(sorted(tmp_path.glob("*.nii.gz")))
+    assert predict_files(found, out, submission, "m").done == len(names) == len(read_ledger(out))
+    assert predict_files(found, out, submission, "m").skipped == set(names)
+    assert json.loads(summary_file(out).read_text())["skipped"] == len(names)
 
 
 def test_a_folder_that_another_run_holds_is_not_even_probed(images, submission, tmp_path, monkeypatch):

@@ -1,9 +1,11 @@
 """Trainings of several runs: each once, after those it needs; a failure leaves the others alone."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
 
+from flare_core.cases.dataset import Dataset
 from flare_core.systems import SYSTEMS
 from flare_core.training.run import Run
 from flare_core.training.schedule import Unfinished, plan_tasks, train_runs, train_system
@@ -45,6 +47,28 @@ def test_side_by_side_gives_the_same_networks_as_one_after_the_other(runs, tiny_
         assert weights(run) == weights(alone) != {}
     assert len(list((tmp_path / "trainings").glob("batch8-*"))) == 1
     assert plan_tasks([runs[key] for key in PAIR]) == {}
+
+
+def test_what_another_command_has_trained_meanwhile_is_not_trained_again(runs, monkeypatch):
+    run = runs["dkfz_bs8"]
+    planned = plan_tasks([run])
+    list(train_runs([run]))
+    monkeypatch.setattr("flare_core.training.schedule.train_fold", None)
+    for task in planned.values():
+        task(threads=1)
+
+
+def test_a_case_that_has_changed_is_trained_on_anew_even_where_its_size_is_the_same(runs, tiny_cohort, tmp_path):
+    run = replace(runs["nvauto"], dataset=Dataset.load(shutil.copytree(tiny_cohort, tmp_path / "cohort")))
+    stage = run.system.stages[-1]
+    before = run.stage_folder(stage)
+    assert before.name == runs["nvauto"].stage_folder(stage).name, "where the cases lie does not count"
+    for path in (stage.cases(run.dataset.training)[0].image, stage.cases(run.dataset.training)[0].labels):
+        content = bytearray(path.read_bytes())
+        content[-9] ^= 1
+        path.write_bytes(content)
+        assert (after := run.stage_folder(stage)) != before
+        before = after
 
 
 def test_a_training_that_fails_stops_only_what_needs_it(runs, caplog):
