@@ -83,7 +83,8 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
 def _evaluate(options: argparse.Namespace) -> int:
     from flare_core.cases.dataset import annotated_beside
     from flare_core.cases.label_map import read_label_map
-    from flare_core.evaluation.evaluate import LabelMaps, evaluate_files, evaluate_folders
+    from flare_core.evaluation.evaluate import evaluate_files, evaluate_folders
+    from flare_core.evaluation.evaluate_case import LabelMaps
     from flare_core.evaluation.flare_rules import RULES
     from flare_core.evaluation.lesions import lesion_summary
 

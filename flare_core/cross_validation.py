@@ -21,7 +21,7 @@ import pandas as pd
 from flare_core.batch import map_cases
 from flare_core.cases.dataset import Dataset, Entry
 from flare_core.cases.labels import TARGET_NAMES
-from flare_core.evaluation.evaluate import LabelMaps, evaluate_case
+from flare_core.evaluation.evaluate_case import LabelMaps, evaluate_case
 from flare_core.evaluation.flare_rules import PARTIAL
 from flare_core.inference.predict import predict_files
 from flare_core.inference.submission import Submission, load_submission, submission_hash

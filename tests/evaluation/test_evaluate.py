@@ -15,7 +15,8 @@ from evaluation import shapes
 from flare_core.batch import Engine
 from flare_core.cases.labels import TARGET_NAMES
 from flare_core.cases.nifti import BadInput, Geometry, read_labels, write_labels
-from flare_core.evaluation.evaluate import LabelMaps, evaluate_case, evaluate_files, evaluate_folders
+from flare_core.evaluation.evaluate import evaluate_files, evaluate_folders
+from flare_core.evaluation.evaluate_case import LabelMaps, evaluate_case
 from flare_core.evaluation.flare_rules import FLARE23, FLARE24_TASK1, PARTIAL, STRICT, score_case
 from flare_core.evaluation.tables import score_table, write_csv
 
