@@ -17,7 +17,18 @@ from flare_core.cases.interpolation import nearest_indices
 from flare_core.cases.labels import TARGETS
 from flare_core.evaluation.case_figures import window_layout
 from flare_core.evaluation.slices import CaseView
-from flare_core.evaluation.style import ACCENT, FAINT, INK, MUTED, SECOND, TITLES, PaperFigure, new_figure, styled
+from flare_core.evaluation.style import (
+    ACCENT,
+    FAINT,
+    INK,
+    MUTED,
+    SECOND,
+    TITLES,
+    PaperFigure,
+    fit_pictures,
+    new_figure,
+    styled,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,8 +64,8 @@ def volumes_side_by_side(
         raise ValueError("expected at least one volume to show")
     slices = [_middle(volume, spacing, plane) for volume, spacing in panels.values()]
     widths, heights = zip(*(size for _, size in slices), strict=True)
-    figure = new_figure(width_in, width_in * max(heights) / sum(widths) + 0.5)
-    places = figure.subplots(1, len(slices), width_ratios=widths, squeeze=False)[0]
+    figure = new_figure(width_in, 4.0)
+    places = figure.subplots(1, len(slices), squeeze=False)[0]
     for axes, title, (picture, (width, height)) in zip(places, panels, slices, strict=True):
         low, high = np.percentile(picture, (2, 98))
         axes.imshow(picture, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), extent=(0, width, height, 0))
@@ -65,8 +76,8 @@ def volumes_side_by_side(
         axes.set_xlabel(f"{voxels} voxels, shown from {ends}", fontsize=7)
         for place, letter, side in ((0.02, left, "left"), (0.98, right, "right")):
             axes.text(place, 0.98, letter, color="white", weight="bold", ha=side, va="top", transform=axes.transAxes)
-        for spine in axes.spines.values():
-            spine.set_visible(False)
+        axes.spines[:].set_visible(False)
+    fit_pictures(figure, places[None], widths)
     return figure
 
 
@@ -163,8 +174,8 @@ def regions_on_body(
         Mean projections from the front and from the side, with each box in its own color and its name.
     """
     sizes = np.array(image_hu.shape) * spacing_mm
-    figure = new_figure(8, 8 * sizes[2] / (sizes[0] + sizes[1]) + 0.4)
-    front, side = figure.subplots(1, 2, width_ratios=(sizes[0], sizes[1]))
+    figure = new_figure(8, 4.0)
+    front, side = figure.subplots(1, 2)
     for axes, through, across in ((front, 1, 0), (side, 0, 1)):
         projection = _shown(np.clip(image_hu, -250, 400).mean(through))
         axes.imshow(projection, cmap="gray", extent=(0, sizes[across], sizes[2], 0))
@@ -175,11 +186,13 @@ def regions_on_body(
             height = (box[2].stop - box[2].start) * spacing_mm[2]
             axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=color, linewidth=2, label=name))
         axes.set(xticks=[], yticks=[], title="from the front" if through == 1 else "from the side")
+        axes.spines[:].set_visible(False)
         for place, letter in zip((0.01, 0.99), "RL" if through == 1 else "AP", strict=True):
             ends = {"ha": "left" if place < 0.5 else "right", "va": "top"}
             axes.text(place, 0.98, letter, color="white", weight="bold", transform=axes.transAxes, **ends)
     if regions:
         front.legend(loc="lower left", labelcolor="white", fontsize=8)
+    fit_pictures(figure, np.array([[front, side]]), sizes[:2])
     return figure
 
 

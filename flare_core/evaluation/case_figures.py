@@ -6,6 +6,7 @@ Serves the notebooks and the README wherever a CT is shown; `slices` says how on
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 
 import numpy as np
 from matplotlib.colors import to_rgba
@@ -33,9 +34,13 @@ from flare_core.evaluation.style import (
     SECOND,
     TITLES,
     PaperFigure,
+    fit_pictures,
     new_figure,
     styled,
 )
+
+WIDEST_TITLE = 28
+"""Characters that stand above a picture of a quarter of the page."""
 
 
 @styled
@@ -83,10 +88,8 @@ def comparison(cases: Sequence[CaseView], plane: str = "axial", window: str = "a
     """
     if not cases or any(case.labels is None or case.prediction is None for case in cases):
         raise ValueError("a comparison needs at least one case, each with labels and a prediction")
-    ratios = [slice_extent(case.image_hu.shape, case.spacing_mm, plane) for case in cases]
-    heights = [2.6 * extent[3] / extent[1] for extent in ratios]
-    figure = new_figure(10.8, sum(heights) + 0.35 * len(cases) + 0.9)
-    panels = figure.subplots(len(cases), 4, squeeze=False, height_ratios=heights)
+    figure = new_figure(10.8, 3.0 * len(cases))
+    panels = figure.subplots(len(cases), 4, squeeze=False)
     for row, case in zip(panels, cases, strict=True):
         index = busiest_slice(case.labels, plane, case.image_hu.shape)
         for axes in row:
@@ -95,11 +98,13 @@ def comparison(cases: Sequence[CaseView], plane: str = "axial", window: str = "a
             draw_targets(axes, labels, case.spacing_mm, plane, index)
             draw_contours(axes, labels, case.spacing_mm, plane, index)
         draw_errors(row[3], case, plane, index)
-        row[0].set_title(f"{case.title}, slice {index}", fontsize=9)
+        lines = f"{case.title}, slice {index}".splitlines()
+        row[0].set_title("\n".join(fill(line, WIDEST_TITLE) for line in lines), fontsize=9)
         for axes, title in zip(row[1:], ("Reference", "Prediction", "Error"), strict=True):
             axes.set_title(title, fontsize=9, weight="normal")
     errors = [(MISSED, "missed"), (ADDED, "added"), (CONFUSED, "given to another target")]
     target_legend(figure, [array for case in cases for array in (case.labels, case.prediction)], errors)
+    fit_pictures(figure, panels)
     return figure
 
 
@@ -120,10 +125,8 @@ def case_grid(
         raise ValueError("a grid of cases needs at least one case and one plane")
     extents = [[slice_extent(case.image_hu.shape, case.spacing_mm, plane) for case in cases] for plane in planes]
     widths = [max(row[column][1] for row in extents) for column in range(len(cases))]
-    heights = [max(extent[3] for extent in row) for row in extents]
-    scale = 10.1 / sum(widths)
-    figure = new_figure(10.8, scale * sum(heights) + 0.3 * len(planes) + 0.9)
-    panels = figure.subplots(len(planes), len(cases), squeeze=False, width_ratios=widths, height_ratios=heights)
+    figure = new_figure(10.8, 4.0 * len(planes))
+    panels = figure.subplots(len(planes), len(cases), squeeze=False)
     for row, plane in zip(panels, planes, strict=True):
         for axes, case in zip(row, cases, strict=True):
             index = busiest_slice(case.labels, plane, case.image_hu.shape)
@@ -132,8 +135,8 @@ def case_grid(
                 draw_contours(axes, case.labels, case.spacing_mm, plane, index)
             if plane == planes[0]:
                 axes.set_title(case.title, fontsize=9)
-            axes.set_anchor("N")
     target_legend(figure, [case.labels for case in cases])
+    fit_pictures(figure, panels, widths)
     return figure
 
 

@@ -36,6 +36,7 @@ from flare_core.evaluation.style import (
     MUTED,
     SHORT_TITLES,
     PaperFigure,
+    fit_pictures,
     new_figure,
     styled,
 )
@@ -110,9 +111,7 @@ def systems_on_case(
         raise ValueError("expected at least one system's view of a case, each with labels and a prediction")
     first = next(iter(views.values()))
     index = busiest_slice(first.labels, plane, first.labels.shape) if point is None else int(point[PLANE_AXES[plane]])
-    extent = slice_extent(first.image_hu.shape, first.spacing_mm, plane)
-    width = min(3.0, 12.5 / (len(views) + 1))
-    figure = new_figure(width * (len(views) + 1), 2 * width * extent[3] / extent[1] + 1.2)
+    figure = new_figure(min(3.0 * (len(views) + 1), 12.5), 6.0)
     panels = figure.subplots(2, len(views) + 1, squeeze=False)
     for axes in panels.ravel():
         draw_slice(axes, first, plane, index, window)
@@ -126,7 +125,8 @@ def systems_on_case(
         column[1].set_title("errors", fontsize=8, weight="normal")
     errors = [(MISSED, "missed"), (ADDED, "added"), (CONFUSED, "given to another target")]
     target_legend(figure, [labels for view in views.values() for labels in (view.labels, view.prediction)], errors)
-    figure.suptitle(f"{first.title}, {plane} slice {index}", x=0.01, ha="left", fontsize=11, weight="bold")
+    figure.suptitle(f"{first.title}, {plane} slice {index}", fontsize=11, weight="bold")
+    fit_pictures(figure, panels)
     return figure
 
 

@@ -40,8 +40,8 @@ def forest(findings: Sequence[Finding]) -> PaperFigure:
         raise ValueError("a forest plot needs at least one finding")
     panels = {unit: [f for f in findings if f.unit == unit] for unit in TITLES}
     panels = {unit: rows for unit, rows in panels.items() if rows}
-    heights = [len(rows) + 1.6 for rows in panels.values()]
-    figure = new_figure(8.6, 0.6 + 0.23 * sum(heights))
+    heights = [len(rows) + 0.2 for rows in panels.values()]  # as many units as `_panel` shows
+    figure = new_figure(8.6, 0.4 + 0.5 * len(panels) + 0.23 * sum(heights))
     axes = figure.subplots(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
     for panel, (unit, rows) in zip(axes, panels.items(), strict=True):
         _panel(panel, rows, unit)
@@ -72,7 +72,7 @@ def _panel(axes: Axes, rows: Sequence[Finding], unit: str) -> None:
             continue
         marker, color = LOOKS[finding.verdict]
         axes.plot([scale * finding.low, scale * finding.high], [row + 0.12] * 2, color=color, linewidth=2, zorder=6)
-        axes.scatter(scale * finding.effect, row + 0.12, marker=marker, s=34, color=color, edgecolor="white", zorder=7)
+        axes.scatter(scale * finding.effect, row + 0.12, marker=marker, s=44, color=color, edgecolor="white", zorder=7)
         text = shown(finding.effect, unit)
         axes.annotate(text, (1.01, row), xycoords=("axes fraction", "data"), va="center", fontsize=7)
     axes.set(yticks=range(len(rows)), yticklabels=[f"{f.claim}: {f.test}" for f in rows])

@@ -203,7 +203,7 @@ def _channel_curves(axes: Axes, history: pd.DataFrame) -> None:
         room = 1.0 - 0.052 * (len(ends) - 1 - place)  # leave room for those above
         height = min(max(value, height + 0.052 if place else value), room)
         weight = "bold" if title == "Mean" else None
-        axes.annotate("■ ", (1.02, height), xycoords="axes fraction", color=color, va="center", fontsize=7)
+        axes.annotate("■", (1.02, height), xycoords="axes fraction", color=color, va="center", fontsize=7)
         axes.annotate(title, (1.05, height), xycoords="axes fraction", va="center", fontsize=7, weight=weight)
 
 

@@ -6,18 +6,22 @@ Serves all figures of notebooks, README and report. Nothing global changes: the 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import ParamSpec
 
 import matplotlib as mpl
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from flare_core.cases.labels import TARGETS
 from flare_core.storage import write_file
 
 DPI = 120
+EDGE_IN, GAP_IN = 0.06, 0.09  # around a page of pictures, between them
 INK, MUTED, FAINT = "#1f2328", "#6b7280", "#e5e7eb"
 ACCENT, SECOND = (
     "#2f5d8a",
@@ -94,6 +98,54 @@ def styled(draw: Callable[P, PaperFigure]) -> Callable[P, PaperFigure]:
 def new_figure(width_in: float, height_in: float) -> PaperFigure:
     """Return an empty figure whose parts make room for each other; sizes in inches."""
     return PaperFigure(figsize=(width_in, height_in), dpi=DPI, layout="constrained")
+
+
+def fit_pictures(figure: PaperFigure, panels: np.ndarray, widths: Sequence[float] | None = None) -> None:
+    """Lay pictures of fixed shape out, one column beside the other, and give the figure the height that this takes.
+
+    Titles, labels, what stands above all (`suptitle`) and the legend below are measured. A constrained layout does so
+    before the pictures have their final size, and cuts titles off where the page is a little too low.
+
+    Args:
+        figure: complete, with the width that it keeps.
+        panels: axes of shape (rows, columns), whose limits are the pictures' shapes; their upper edges are level.
+        widths: of the columns, relative to each other; equal by default.
+    """
+    columns = np.ones(panels.shape[1]) if widths is None else np.asarray(widths, float)
+    columns *= (figure.get_figwidth() - 2 * EDGE_IN - GAP_IN * (len(columns) - 1)) / columns.sum()
+    tall = [max(width * _shape(axes) for width, axes in zip(columns, row, strict=True)) for row in panels]
+    above, below = np.transpose([np.max([_room_in(axes) for axes in row], axis=0) for row in panels])
+    head, foot = (max(map(_height_in, parts), default=0.0) for parts in (figure.texts, figure.legends))
+    page = figure.get_figwidth(), sum(tall) + above.sum() + (below + GAP_IN).sum() + 2 * EDGE_IN + head + foot
+    figure.set_layout_engine("none")
+    figure.set_size_inches(page)
+    for text in figure.texts:
+        text.set(x=EDGE_IN / page[0], y=1 - EDGE_IN / page[1], ha="left", va="top")
+    top = page[1] - EDGE_IN - head
+    for row, room, tallest, rest in zip(panels, above, tall, below + GAP_IN, strict=True):
+        top, left = top - room, EDGE_IN
+        for axes, width in zip(row, columns, strict=True):
+            height = width * _shape(axes)
+            axes.set_position(np.divide((left, top - height, width, height), (*page, *page)))
+            axes.set_in_layout(True)
+            left += width + GAP_IN
+        top -= tallest + rest
+
+
+def _shape(axes: Axes) -> float:
+    """Return height over width of what axes show."""
+    return float(np.ptp(axes.get_ylim()) / np.ptp(axes.get_xlim()))
+
+
+def _room_in(axes: Axes) -> tuple[float, float]:
+    """Return how far titles and labels reach above and below axes, in inches."""
+    drawn, inside = axes.get_tightbbox(), axes.bbox
+    return max(0.0, drawn.y1 - inside.y1) / axes.figure.dpi, max(0.0, inside.y0 - drawn.y0) / axes.figure.dpi
+
+
+def _height_in(part: Artist) -> float:
+    """Return the height of a text or legend with the gap to its neighbors, in inches."""
+    return part.get_window_extent().height / part.figure.dpi + GAP_IN
 
 
 def save(figure: Figure, name: str, folder: Path) -> tuple[Path, Path]:

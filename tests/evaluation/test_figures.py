@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from itertools import combinations
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_rgb
+from matplotlib.colors import same_color, to_hex
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from flare_core.cases.labels import BY_NAME, ORGAN_NAMES, TARGET_NAMES
-from flare_core.evaluation import case_figures, case_sheets, figures, score_figures, slices, volume_figures
+from flare_core.evaluation import case_figures, case_sheets, figures, score_figures, volume_figures
+from flare_core.evaluation.claim_figures import LOOKS, forest
+from flare_core.evaluation.claims import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, REPRODUCED, Finding
 from flare_core.evaluation.slices import CaseView
-from flare_core.evaluation.style import COLORS, SHORT_TITLES, PaperFigure, new_figure, save
+from flare_core.evaluation.style import COLORS, PaperFigure, new_figure, save
 
 STEPS = np.arange(0, 200, 10)
 SIX = [f"efficient_system_{number}" for number in range(6)]
@@ -67,6 +73,15 @@ def case(title: str = "Case", spacing_mm=(4.0, 4.0, 5.0)) -> CaseView:
     return CaseView(title, image, spacing_mm, labels, np.roll(labels, 2, axis=0))
 
 
+def full_case(number: int) -> CaseView:
+    """All targets, and a body as long as the number says; two lines of title."""
+    view = case(f"validation_{number:05}, whose mean\nDSC is 80 % in this picture")
+    labels = view.labels.copy()
+    for target in range(1, 15):
+        labels[4 + 2 * target, 6 + target, :] = target
+    return replace(view, spacing_mm=(4.0, 3.0 + 0.3 * number, 5.0), labels=labels)
+
+
 def case_rows() -> pd.DataFrame:
     columns = {"dsc": 0.9, "nsd": np.nan, "reference_ml": 1234.5, "prediction_ml": 1199.9}
     return pd.DataFrame([columns] * 14, TARGET_NAMES)
@@ -79,6 +94,25 @@ def measured_volumes() -> pd.DataFrame:
         for k in range(5)
     ]
     return pd.DataFrame(rows, columns=["case", "target", "reference_ml", "prediction_ml"])
+
+
+def finding(claim: str, verdict: str, effect: float | None, unit: str = "points", **bounds: float) -> Finding:
+    """A test of a claim whose interval reaches 0.02 to both sides."""
+    low, high = (None, None) if effect is None else (effect - 0.02, effect + 0.02)
+    fields = {"above": None, "below": None, "published": None, "cases": 20, "seeds": 1, "profile": "mini"}
+    said = {"rows": "", "reason": "", "rerun": ""}
+    return Finding(claim, "organ DSC", verdict, effect, low, high, unit, **{**fields, **said, **bounds})
+
+
+def findings() -> list[Finding]:
+    return [
+        finding("overlap-helps", REPRODUCED, 0.05, above=0.0, published=0.08),
+        finding("crop-costs", CONTRADICTED, 0.04, below=0.0),
+        finding("merging-loses-nothing", INCONCLUSIVE, 0.0, above=-0.01, below=0.01),
+        finding("teacher-helps", NOT_TESTED, None, above=0.0, published=0.031),
+        finding("two-networks-take-longer", REPRODUCED, 1.6, "times", above=1.0),
+        finding("larger-batches-add-less", INCONCLUSIVE, -1.5, "ml", below=0.0),
+    ]
 
 
 WINDOWS = [((x, 0, z), (20, 30, 25)) for x in (0, 10, 20) for z in (0, 25)]
@@ -102,7 +136,12 @@ DRAWN: dict[str, Callable[[], PaperFigure]] = {
     ),
     "system_scores": lambda: score_figures.system_scores(measures(), SIX, "Six systems"),
     "case_montage": lambda: case_figures.case_montage(case()),
-    "comparison": lambda: case_figures.comparison([case("One"), case("Two")]),
+    "comparison": lambda: case_figures.comparison([case("One")]),
+    **{
+        f"comparison_of_{count}": partial(case_figures.comparison, [full_case(k) for k in range(count)])
+        for count in (1, 2, 3, 6)
+    },
+    "coronal_comparison": lambda: case_figures.comparison([full_case(0)], "coronal"),
     "case_grid": lambda: case_figures.case_grid([case("One"), case("Thin slices", (2.0, 2.0, 1.0))]),
     "window_layout": lambda: case_figures.window_layout([(case(), WINDOWS)]),
     "window_layouts": lambda: case_figures.window_layout([(case("First"), WINDOWS), (case("Second"), WINDOWS[:1])]),
@@ -115,6 +154,7 @@ DRAWN: dict[str, Callable[[], PaperFigure]] = {
     "volume_agreement_of_tumors": lambda: volume_figures.volume_agreement(
         measured_volumes().query("target == 'tumor'"), "dkfz_bs4_8: predicted and reference volumes"
     ),
+    "forest": lambda: forest(findings()),
     "intensity_histograms": lambda: case_figures.intensity_histograms(np.arange(-500, 500), np.linspace(0, 1, 300)),
 }
 
@@ -128,6 +168,44 @@ def test_nothing_is_cut_off(name):
     assert drawn.y0 >= -0.01
     assert drawn.x1 <= page[0] + 0.01
     assert drawn.y1 <= page[1] + 0.01
+
+
+def words_of(figure: PaperFigure) -> dict[Text, Bbox]:
+    """What is written in a figure, and where, in pixels; slanted words and ticks beyond the axes are left out."""
+    figure.draw_without_rendering()
+    beyond = set()
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+        beyond |= {label for t in ticks if not low <= t.get_loc() <= high for label in (t.label1, t.label2)}
+    shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    return {text: text.get_window_extent() for text in shown if text.get_rotation() == 0 and text not in beyond}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_no_word_lies_on_another_or_on_a_picture_that_it_does_not_belong_to(name):
+    figure = DRAWN[name]()
+    words = words_of(figure)
+    for (one, box), (other, place) in combinations(words.items(), 2):
+        assert not lies_on(box, place), f"{one.get_text()!r} lies on {other.get_text()!r}"
+    for axes in (axes for axes in figure.axes if axes.images):
+        for word in (word for word in words if word.axes is not axes):
+            assert not lies_on(words[word], axes.bbox), f"{word.get_text()!r} lies on {axes.get_title(loc='left')!r}"
+
+
+def lies_on(one: Bbox, other: Bbox) -> bool:
+    """Whether two boxes share more than a pixel in both directions."""
+    shared = Bbox.intersection(one, other)
+    return shared is not None and min(shared.size) > 1
+
+
+@pytest.mark.parametrize("name", ["comparison_of_6", "case_grid", "six_systems_on_a_case"])
+def test_pictures_fill_their_panels_and_their_titles_stand_above_them(name):
+    figure = DRAWN[name]()
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        given, taken = axes.get_position(original=True), axes.get_position()
+        assert np.allclose(given.bounds, taken.bounds, atol=1e-3), "the picture has another shape than its panel"
 
 
 @pytest.mark.parametrize("name", ["label_subsets", "case_montage", "target_scores"])
@@ -145,41 +223,6 @@ def test_drawing_changes_no_global_setting():
     figure = DRAWN["target_scores"]()
     assert figure._repr_png_().startswith(b"\x89PNG")
     assert dict(mpl.rcParams) == before
-
-
-@pytest.mark.parametrize(
-    ("plane", "voxel"),
-    [("axial", (9, 7, 0)), ("coronal", (9, 0, 5)), ("sagittal", (0, 7, 5))],
-)
-def test_right_anterior_and_head_are_where_a_radiologist_expects_them(plane, voxel):
-    # A voxel at the patient's right (high x), anterior (high y), superior (high z) belongs in the upper left corner.
-    volume = np.zeros((10, 8, 6), np.float32)
-    volume[voxel] = 1
-    picture = slices.oriented(volume, plane, 0)
-    assert picture[-1, 0] == 1  # rows run upward (origin lower)
-    assert picture.sum() == 1
-
-
-def test_slices_are_drawn_in_millimeters():
-    figure = new_figure(3, 3)
-    axes = figure.subplots()
-    slices.draw_slice(axes, case(), "coronal", 10, "abdomen")
-    assert axes.get_xlim() == (0, 40 * 4)
-    assert axes.get_ylim() == (0, 50 * 5)
-    assert axes.get_aspect() == 1
-
-
-def test_contours_lie_around_their_voxels():
-    figure = new_figure(3, 3)
-    axes = figure.subplots()
-    labels = np.zeros((10, 8, 6), np.uint8)
-    labels[7:9, 2:5, 3] = 1
-    slices.draw_contours(axes, labels, (2.0, 3.0, 5.0), "axial", 3)
-    (lines,) = axes.collections
-    corners = np.concatenate([path.vertices for path in lines.get_paths()])
-    # x = 7..8 of ten, seen from the other side: 2 mm to 6 mm; y = 2..4: 6 mm to 15 mm
-    assert corners.min(axis=0) == pytest.approx((2, 6))
-    assert corners.max(axis=0) == pytest.approx((6, 15))
 
 
 def test_window_boxes_lie_where_their_voxels_are():
@@ -208,7 +251,7 @@ def test_losses_of_different_kinds_share_a_logarithmic_axis():
 def test_one_validation_shows_as_named_points():
     dice = DRAWN["curve_of_one_validation"]().axes[2]
     assert all(line.get_marker() not in ("", "None") for line in dice.lines)
-    named = {text.get_text() for text in dice.texts} - {"■ "}
+    named = {text.get_text() for text in dice.texts} - {"■"}
     assert named == {"Mean", "Tumor", "Both kidneys"}
 
 
@@ -219,26 +262,6 @@ def test_systems_are_rows_with_their_means_and_say_what_they_do_not_predict():
     organs, tumor = ([text.get_text() for text in panels[i].texts] for i in (0, 2))
     assert organs == ["20.8", "not predicted", "37.5", "45.8", "54.2", "62.5"]  # (s + 0..5) / 12 on average
     assert "not predicted" not in tumor
-
-
-def test_the_busiest_slice_shows_most_targets():
-    labels = np.zeros((6, 6, 6), np.uint8)
-    labels[:, :, 1] = 1
-    labels[2, 2, 4], labels[3, 3, 4] = 1, 2
-    assert slices.busiest_slice(labels, "axial", labels.shape) == 4
-    assert slices.busiest_slice(np.zeros((6, 6, 6), np.uint8), "coronal", (6, 6, 6)) == 3
-    assert slices.busiest_slice(None, "sagittal", (9, 6, 6)) == 4
-
-
-def test_errors_are_told_apart():
-    reference, prediction = np.zeros((4, 1, 1), np.uint8), np.zeros((4, 1, 1), np.uint8)
-    reference[:3, 0, 0], prediction[1:, 0, 0] = (1, 1, 1), (1, 2, 3)
-    axes = new_figure(2, 2).subplots()
-    view = CaseView("", np.zeros((4, 1, 1), np.float32), (1, 1, 1), reference, prediction)
-    slices.draw_errors(axes, view, "axial", 0)
-    drawn = axes.images[0].get_array()[0, ::-1]
-    assert drawn[1, 3] == 0  # agreement is clear
-    assert len({tuple(drawn[place]) for place in (0, 2, 3)}) == 3
 
 
 def test_figures_refuse_nothing_and_shapes_that_differ():
@@ -256,46 +279,6 @@ def test_figures_refuse_nothing_and_shapes_that_differ():
         score_figures.system_scores(measures().iloc[:0], SIX)
     with pytest.raises(ValueError, match="shape"):
         CaseView("", np.zeros((3, 3, 3), np.float32), (1, 1, 1), np.zeros((3, 3, 4), np.uint8))
-
-
-NEIGHBORS = (
-    "liver gallbladder, liver right_kidney, liver stomach, liver inferior_vena_cava, liver duodenum, liver "
-    "pancreas, liver right_adrenal_gland, liver esophagus, stomach spleen, stomach pancreas, stomach duodenum, "
-    "stomach esophagus, stomach left_kidney, pancreas duodenum, pancreas spleen, pancreas left_kidney, pancreas "
-    "inferior_vena_cava, pancreas aorta, pancreas left_adrenal_gland, spleen left_kidney, spleen "
-    "left_adrenal_gland, aorta inferior_vena_cava, aorta esophagus, aorta left_adrenal_gland, aorta duodenum, "
-    "aorta left_kidney, left_adrenal_gland left_kidney, right_adrenal_gland inferior_vena_cava, "
-    "right_adrenal_gland right_kidney, gallbladder duodenum, gallbladder right_kidney, duodenum "
-    "inferior_vena_cava, duodenum right_kidney, inferior_vena_cava right_kidney, left_kidney right_kidney, "
-    "left_adrenal_gland right_adrenal_gland"
-)
-# How protanopes and deuteranopes see linear sRGB (Machado, Oliveira and Fernandes 2009, severity 1).
-VISION = {
-    "normal": np.eye(3),
-    "protanopia": [[0.1523, 1.0526, -0.2049], [0.1145, 0.7863, 0.0992], [-0.0039, -0.0481, 1.0520]],
-    "deuteranopia": [[0.3673, 0.8606, -0.2280], [0.2801, 0.6725, 0.0474], [-0.0118, 0.0429, 0.9689]],
-}
-
-
-def oklab(linear: np.ndarray) -> np.ndarray:
-    """Return perceptually even coordinates (Ottosson 2020), lightness from 0 to 100."""
-    cones = linear @ np.transpose([[0.4122, 0.5363, 0.0514], [0.2119, 0.6807, 0.1074], [0.0883, 0.2817, 0.6300]])
-    mixed = [[0.2105, 0.7936, -0.0041], [1.9780, -2.4286, 0.4506], [0.0259, 0.7828, -0.8087]]
-    return 100 * np.cbrt(np.clip(cones, 0, None)) @ np.transpose(mixed)
-
-
-@pytest.mark.parametrize("vision", VISION)
-def test_neighboring_targets_have_colors_that_everyone_can_tell_apart(vision):
-    encoded = np.array([to_rgb(COLORS[name]) for name in TARGET_NAMES])
-    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
-    seen = dict(zip(TARGET_NAMES, oklab(np.clip(linear @ np.transpose(VISION[vision]), 0, 1)), strict=True))
-    pairs = [pair.split() for pair in NEIGHBORS.split(", ")] + [["tumor", name] for name in ORGAN_NAMES]
-    apart = {(one, other): np.linalg.norm(seen[one] - seen[other]) for one, other in pairs}
-    assert min(apart.values()) > 9, min(apart, key=apart.get)  # 2 is about the smallest difference that is seen
-
-
-def test_every_target_has_a_color_and_a_short_title_of_its_own():
-    assert len(set(COLORS.values())) == len(set(SHORT_TITLES.values())) == 14
 
 
 def test_volumes_agree_as_bland_and_altman_reckon():
@@ -328,3 +311,44 @@ def test_the_slice_of_all_systems_is_the_busiest_one_unless_a_point_is_given():
     assert "coronal slice 9" in case_sheets.systems_on_case(views, (1, 9, 3), "coronal")._suptitle.get_text()
     with pytest.raises(ValueError, match="each with labels and a prediction"):
         case_sheets.systems_on_case({"a": replace(case(), prediction=None)})
+
+
+def test_a_forest_shows_effect_interval_published_effect_and_where_the_claim_holds():
+    points, times, ml = DRAWN["forest"]().axes
+    effects = {scatter.get_offsets()[0][0]: to_hex(scatter.get_facecolor()[0]) for scatter in points.collections}
+    assert effects == {5: LOOKS[REPRODUCED][1], 4: LOOKS[CONTRADICTED][1], 0: LOOKS[INCONCLUSIVE][1]}
+    intervals = [line.get_xdata() for line in points.lines if line.get_linewidth() == 2]
+    assert np.allclose(intervals, [(3, 7), (2, 6), (-2, 2)])
+    diamonds = {(line.get_xdata()[0], round(line.get_ydata()[0])) for line in points.lines if line.get_marker() == "D"}
+    assert diamonds == {(8, 0), (3.1, 3)}
+    left, right = points.get_xlim()
+    shaded = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in points.patches]
+    assert np.allclose(shaded, [(0, right), (left, 0), (-1, 1), (0, right)])
+    assert [text.get_text() for text in points.texts] == ["+5.0", "+4.0", "+0.0", NOT_TESTED]
+    assert [text.get_text() for text in (*times.texts, *ml.texts)] == ["x1.60", "-1.5"]
+    with pytest.raises(ValueError, match="at least one finding"):
+        forest([])
+
+
+def test_a_legend_names_what_occurs_in_the_order_of_the_targets_and_the_errors_after_them():
+    labels = np.array([0, 14, 5, 1, 5], np.uint8)
+    figure = new_figure(8, 2)
+    case_figures.target_legend(figure, [labels, None, np.array([6], np.uint8)], [("#ff0000", "missed")])
+    (legend,) = figure.legends
+    names = {"Liver": "liver", "Aorta": "aorta", "Inferior vena cava": "inferior_vena_cava", "Tumor": "tumor"}
+    assert [text.get_text() for text in legend.texts] == [*names, "missed"]
+    assert [line.get_color() for line in legend.get_lines()] == [COLORS[name] for name in names.values()]
+    empty = new_figure(8, 2)
+    case_figures.target_legend(empty, [np.zeros(3, np.uint8), None])
+    assert not empty.legends
+
+
+@pytest.mark.parametrize("is_vertical", [False, True])
+def test_points_keep_their_values_and_are_spread_across_without_chance(is_vertical):
+    axes = new_figure(2, 2).subplots()
+    figures.scatter_points(axes, pd.Series([0.9, 0.1, 0.5]), 3.0, "#123456", 0.2, is_vertical=is_vertical)
+    (points,) = axes.collections
+    across, along = points.get_offsets().T if is_vertical else points.get_offsets().T[::-1]
+    assert along.tolist() == [0.1, 0.5, 0.9]
+    assert len(set(across)) == 3 and np.abs(across - 3).max() <= 0.2 + 1e-9
+    assert same_color(points.get_facecolor()[0][:3], "#123456")
