@@ -5,15 +5,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from flare_core.cases.case import Case
+from flare_core.cases.geometry import Geometry
 from flare_core.cases.labels import ORGAN_NAMES, TARGET_NAMES
+from flare_core.cases.nifti import Volume
 from flare_core.cases.preprocessing import IntensityWindow, Preprocessing
 from flare_core.cases.regions import LabelBox
+from flare_core.pictures import volumes_side_by_side
 from flare_core.systems import SYSTEMS
 from flare_core.training.prepare import NothingToTrain
 from flare_core.walkthrough import (
     example_entry,
     main_stage,
     network_shapes,
+    panel_marks,
     patch_rows,
     patches_of_stages,
     preprocessing_panels,
@@ -61,6 +66,24 @@ def test_panels_end_on_the_grid_of_the_network_and_keep_their_size_in_mm(system,
     sizes = {name: np.array(volume.shape) * spacing for name, (volume, spacing) in panels.items()}
     assert np.allclose(sorted(sizes["stored"]), sorted(sizes["RAS+"]))
     assert np.allclose(sizes["network grid"], sizes["region" if "region" in sizes else "RAS+"])
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "PSR", "AIL", "SRA"])
+def test_the_letters_of_a_panel_say_which_of_its_sides_is_which(axes):
+    # Values rise toward right, anterior and head, so the brighter edge of a panel is the one with the letter R, A or S,
+    # whatever the order and direction in which the file stores its axes.
+    rising = np.indices((6, 8, 10)).sum(axis=0).astype(np.float32)
+    image = Volume(rising, Geometry.from_spacing(rising.shape, (20, 20, 20), axes=axes))
+    case = Case("case", image, None, frozenset(), "unlabeled")
+    panels, marks = preprocessing_panels(case, replace(NVAUTO.stage("round2"), region=None)), panel_marks(case)
+    figure = volumes_side_by_side(panels, marks=marks)
+    for panel, title in zip(figure.axes, panels, strict=True):
+        picture = panel.images[0].get_array()
+        left, right, _ = marks[title]
+        assert (left if picture[:, 0].mean() > picture[:, -1].mean() else right) in "RAS"
+        assert {left, right} in ({"R", "L"}, {"A", "P"}, {"S", "I"})
+    units = {title: unit for title, (_, _, unit) in marks.items()}
+    assert units == {"stored": "HU", "RAS+": "HU", "region": "HU", "network grid": ""}, "a network sees no HU"
 
 
 def test_a_grid_as_fine_as_the_image_gives_all_labels_back(tiny_dataset):
