@@ -53,5 +53,5 @@ def itk_snap_labels() -> str:
 
 
 def rgb(color: str) -> tuple[int, int, int]:
-    """Return red, green and blue (0 to 255) of a color such as `#7d3a1f`."""
+    """Return red, green and blue (0 to 255) of a color such as `#804020`."""
     return tuple(bytes.fromhex(color.removeprefix("#")))

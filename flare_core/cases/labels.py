@@ -41,20 +41,20 @@ class Target:
 
 
 TARGETS = (
-    Target(1, "liver", "Liver", "#7d3a1f", 5),
-    Target(2, "right_kidney", "Right kidney", "#f6b84b", 3, partner="left_kidney"),
-    Target(3, "spleen", "Spleen", "#813dc3", 3),
-    Target(4, "pancreas", "Pancreas", "#f0f04a", 5),
-    Target(5, "aorta", "Aorta", "#d3210f", 2, is_tubular=True),
-    Target(6, "inferior_vena_cava", "Inferior vena cava", "#3549a0", 2, is_tubular=True),
-    Target(7, "right_adrenal_gland", "Right adrenal gland", "#49f0d0", 2, partner="left_adrenal_gland"),
-    Target(8, "left_adrenal_gland", "Left adrenal gland", "#05736a", 2, partner="right_adrenal_gland"),
-    Target(9, "gallbladder", "Gallbladder", "#6a8c00", 2),
-    Target(10, "esophagus", "Esophagus", "#b560a5", 3, is_tubular=True),
-    Target(11, "stomach", "Stomach", "#94ceff", 5),
-    Target(12, "duodenum", "Duodenum", "#ef86a0", 7),
-    Target(13, "left_kidney", "Left kidney", "#b8974e", 3, partner="right_kidney"),
-    Target(14, "tumor", "Tumor", "#ff0cff", 2),
+    Target(1, "liver", "Liver", "#6b2814", 5),
+    Target(2, "right_kidney", "Right kidney", "#ffca00", 3, partner="left_kidney"),
+    Target(3, "spleen", "Spleen", "#8700d4", 3),
+    Target(4, "pancreas", "Pancreas", "#ffffa0", 5),
+    Target(5, "aorta", "Aorta", "#dd0008", 2, is_tubular=True),
+    Target(6, "inferior_vena_cava", "Inferior vena cava", "#22307c", 2, is_tubular=True),
+    Target(7, "right_adrenal_gland", "Right adrenal gland", "#6cfff3", 2, partner="left_adrenal_gland"),
+    Target(8, "left_adrenal_gland", "Left adrenal gland", "#006567", 2, partner="right_adrenal_gland"),
+    Target(9, "gallbladder", "Gallbladder", "#138863", 2),
+    Target(10, "esophagus", "Esophagus", "#d077ac", 3, is_tubular=True),
+    Target(11, "stomach", "Stomach", "#8ccdff", 5),
+    Target(12, "duodenum", "Duodenum", "#ff9fa7", 7),
+    Target(13, "left_kidney", "Left kidney", "#cc9746", 3, partner="right_kidney"),
+    Target(14, "tumor", "Tumor", "#e446ff", 2),
 )
 ORGANS = TARGETS[:13]
 TUMOR = TARGETS[13]
