@@ -110,18 +110,20 @@ LABELED_ONLY = (
 LARGE = Override(
     "student.network", mini.unet(16, 32, 64, 128, 160), "table 6: four times the weights of `mini`'s student"
 )
+EVERY_WINDOW = (
+    Override("inference.organs.window.empty_voxels", 0, "section 1: no slab is dropped"),
+    Override("inference.organs.window.half_empty_voxels", 0, "the same"),
+    Override("inference.organs.window.tubes", (), "no window of a slab is left out"),
+)
 ABLATIONS = {
     "labeled_only": LABELED_ONLY,
     "large": (LARGE,),
     "large_labeled_only": (LARGE, *LABELED_ONLY),
     "coarse_grid": (Override("student.preprocessing.spacing_mm", (6, 6, 6), "section 4.1: `mini` has 4 mm"),),
-    "every_window": (
-        Override("inference.organs.window.empty_voxels", 0, "section 1: no slab is dropped"),
-        Override("inference.organs.window.half_empty_voxels", 0, "the same"),
-        Override("inference.organs.window.tubes", (), "no window of a slab is left out"),
-    ),
-    "mirrored": (
-        Override("inference.organs.window.mirror_axes", (0, 1, 2), "section 2.3: nnU-Net's default, switched off"),
-        Override("inference.tumor.window.mirror_axes", (0, 1, 2), "the same"),
+    "every_window": EVERY_WINDOW,
+    "every_window_mirrored": (
+        *EVERY_WINDOW,
+        Override("inference.organs.window.mirror_axes", (0,), "section 2.3, the least of it: two views"),
+        Override("inference.tumor.window.mirror_axes", (0,), "the same"),
     ),
 }
