@@ -2,19 +2,18 @@
 
     python benchmarks/analysis.py
 
-Both sides read the maps one after the other in one process and write their tables. `seconds_*` is that process from
-start to end, `analysis_seconds` the median without imports, which `mvoxel_per_s` goes by. DataAnalyzer also computes
-intensity statistics (of the label map, given as its own image), so a like-for-like ratio would be smaller.
+Both sides read the maps one after the other in one process and write their tables; ours is `flare analyze`. `seconds_*`
+is that process from start to end, `analysis_seconds` the median without imports, which `mvoxel_per_s` goes by.
+DataAnalyzer also computes intensity statistics (of the label map, given as its own image), so a like-for-like ratio
+would be smaller.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import statistics
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -23,22 +22,10 @@ from peers import MONAI
 from side_by_side import OWN, WORK, Command, measure, parser_of, with_ratios, write_table
 
 from flare_core import __version__
-from flare_core.cases.dataset import Dataset
-from flare_core.cases.label_analysis import analyze
 from flare_core.cases.labels import TARGET_NAMES
 from flare_core.cases.nifti import read_place
 
 SLICES = 300
-
-
-def analyze_here(labels: Path, out: Path) -> None:
-    """Our side: analyze a folder of label maps, write the tables and the seconds.
-
-    Values count under the target that has this number, whatever they mean in a foreign file.
-    """
-    start = time.perf_counter()
-    analyze(Dataset.load(labels)).save(out)
-    (out / "seconds.txt").write_text(str(time.perf_counter() - start))
 
 
 def own_counts(out: Path) -> dict[str, dict[int, int]]:
@@ -60,7 +47,7 @@ def compare(name: str, labels: Path, runs: int) -> list[dict[str, object]]:
     """Return the rows of one input: both sides' seconds, speed, peak memory, and whether the counts are equal."""
     own_out, peer_out = WORK / "analysis" / "own", WORK / "analysis" / "monai"
     script = Path(__file__)
-    own = (sys.executable, script, "--own", labels, own_out)
+    own = (sys.executable, script.with_name("analysis_own.py"), labels, own_out)
     peer = (MONAI.python(), script.with_name("analysis_peer.py"), labels, peer_out)
     commands = [
         Command(OWN, __version__, own, inside=own_out / "seconds.txt"),
@@ -82,11 +69,7 @@ def main() -> int:
     """Measure every input, print and write the table; 1 if the counts differ."""
     parser = parser_of(__doc__)
     parser.add_argument("--slices", type=int, default=SLICES, help=f"of the synthetic case (default {SLICES})")
-    parser.add_argument("--own", type=Path, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.own:
-        analyze_here(*options.own)
-        return 0
     inputs = {f"synthetic 512x512x{options.slices}": synthetic_labels(options.slices)}
     if KITS19.is_dir():
         inputs["kits19"] = KITS19

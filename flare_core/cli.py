@@ -113,8 +113,8 @@ def _analyze(options: argparse.Namespace) -> int:
     dataset = Dataset.load(options.dataset, label_map)
     probe(options.out / "presence.csv", [options.dataset])
     analysis = analyze(dataset, options.out, engine=engine_of(options))
-    for row in analysis.subsets.itertuples():
-        print(f"{row.split:<10} {row.cases:>5} cases: {row.targets}")
+    for row in analysis.tables["subsets"].rows:
+        print(f"{row['split']:<10} {row['cases']:>5} cases: {row['targets']}")
     return SOME_FAILED if analysis.failures else DONE
 
 

@@ -21,7 +21,7 @@ TEXTS = [
 # A module may import from its own step and from any step before it; what is not named here may import everything.
 STEPS = (
     {"recipe", "paths", "storage", "machine", "timing"}
-    | {"batch", "batch_dask", "attempt", "ledger", "output_lock", "records"},
+    | {"batch", "batch_dask", "attempt", "ledger", "output_lock", "records", "rows"},
     {"cases"},
     {"models"},
     {"inference", "evaluation"},

@@ -13,12 +13,11 @@ References:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from flare_core.batch import SERIAL, BatchReport, Engine, Reused, map_cases
 from flare_core.cases.case import DECLARED, INFERRED, UNLABELED
@@ -29,15 +28,19 @@ from flare_core.cases.nifti import check_same_grid, read_labels, read_place
 from flare_core.output_lock import only_run
 from flare_core.recipe import encode
 from flare_core.records import kept_result
+from flare_core.rows import Rows
 from flare_core.storage import STATE, file_hash
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger(__name__)
 
 VERSION = 1
 """Raised by hand when counting changes, so that what earlier versions counted is counted again."""
 _ORGANS = frozenset(ORGAN_NAMES)
-_SUBSET_COLUMNS = ["split", "cases", "labeled_targets", "targets"]
-_GROUPING_COLUMNS = ["paper", "group", "cases", "cases_annotated", "definition"]
+_SUBSET_COLUMNS = ("split", "cases", "labeled_targets", "targets")
+_GROUPING_COLUMNS = ("paper", "group", "cases", "cases_annotated", "definition")
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Counts:
 
 @dataclass(frozen=True, eq=False)
 class LabelAnalysis:
-    """The tables of one dataset.
+    """The tables of one dataset, `tables` by name; as pandas tables they are the properties of the same names.
 
     Attributes:
         presence: a row a case, unlabeled ones included: `case`; one column of voxels a target (empty where the label
@@ -72,17 +75,28 @@ class LabelAnalysis:
         failures: case or file name to why it could not be read; these have no row.
     """
 
-    presence: pd.DataFrame
-    subsets: pd.DataFrame
-    groupings: pd.DataFrame
+    tables: Mapping[str, Rows]
     failures: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def presence(self) -> pd.DataFrame:
+        """See the class."""
+        return self.tables["presence"].frame
+
+    @property
+    def subsets(self) -> pd.DataFrame:
+        """See the class."""
+        return self.tables["subsets"].frame
+
+    @property
+    def groupings(self) -> pd.DataFrame:
+        """See the class."""
+        return self.tables["groupings"].frame
 
     def save(self, folder: str | Path) -> None:
         """Write presence.csv, subsets.csv and groupings.csv into a folder, made if missing."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in ("presence", "subsets", "groupings"):
-            getattr(self, name).to_csv(folder / f"{name}.csv", index=False, lineterminator="\n", float_format="%.6g")
+        for name, rows in self.tables.items():
+            rows.save(Path(folder) / f"{name}.csv")
 
 
 def analyze(dataset: Dataset, out: str | Path | None = None, *, engine: Engine = SERIAL) -> LabelAnalysis:
@@ -128,12 +142,12 @@ def _kept_counts(entry: Entry, records: Path) -> Counts | Reused:
 def _tables(dataset: Dataset, report: BatchReport) -> LabelAnalysis:
     """Make the tables of a dataset whose labels are counted."""
     counted = [(entry, report.results[entry.id]) for entry in dataset.entries if entry.id in report.results]
-    return LabelAnalysis(
-        presence=_presence(counted),
-        subsets=_subsets(counted),
-        groupings=_groupings([pair for pair in counted if pair[0].split == TRAIN]),
-        failures={**dict(dataset.rejected), **report.failures},
-    )
+    tables = {
+        "presence": _presence(counted),
+        "subsets": _subsets(counted),
+        "groupings": _groupings([pair for pair in counted if pair[0].split == TRAIN]),
+    }
+    return LabelAnalysis(tables, failures={**dict(dataset.rejected), **report.failures})
 
 
 def with_inferred_annotation(dataset: Dataset, *, engine: Engine = SERIAL) -> Dataset:
@@ -188,7 +202,7 @@ def stmt_group(names: Iterable[str], *, is_labeled: bool = True) -> str:
     return f"{organs} organ-labeled, {'tumor-labeled' if 'tumor' in names else 'not tumor-labeled'}"
 
 
-def _presence(counted: list[tuple[Entry, Counts]]) -> pd.DataFrame:
+def _presence(counted: list[tuple[Entry, Counts]]) -> Rows:
     """Build the table with a row a case."""
     united = sorted({name for _, counts in counted for name in counts.voxels} - set(TARGET_NAMES))
     columns = [*TARGET_NAMES, *united]
@@ -211,7 +225,7 @@ def _presence(counted: list[tuple[Entry, Counts]]) -> pd.DataFrame:
         )
     header = ["case", *columns, "split", "group", "labeled", "annotated_from", "voxel_ml"]
     header += [f"{name}_ml" for name in columns] + [f"{name}_annotated" for name in TARGET_NAMES]
-    return pd.DataFrame(rows, columns=header).astype(dict.fromkeys(columns, "Int64"))
+    return Rows(tuple(header), rows, whole=tuple(columns))
 
 
 def _volume(counts: Counts, name: str) -> float | None:
@@ -237,7 +251,7 @@ def _source(entry: Entry) -> str:
     return INFERRED if entry.annotated is None else DECLARED
 
 
-def _subsets(counted: list[tuple[Entry, Counts]]) -> pd.DataFrame:
+def _subsets(counted: list[tuple[Entry, Counts]]) -> Rows:
     """Count cases by their set of annotated targets, the largest set first within each split."""
     keys = [(entry.split, _annotated(entry, counts)) for entry, counts in counted]
     rows = [
@@ -250,10 +264,10 @@ def _subsets(counted: list[tuple[Entry, Counts]]) -> pd.DataFrame:
         for split, names in set(keys)
     ]
     rows.sort(key=lambda row: (row["split"], -row["labeled_targets"], -row["cases"], row["targets"]))
-    return pd.DataFrame(rows, columns=_SUBSET_COLUMNS)
+    return Rows(_SUBSET_COLUMNS, rows)
 
 
-def _groupings(counted: list[tuple[Entry, Counts]]) -> pd.DataFrame:
+def _groupings(counted: list[tuple[Entry, Counts]]) -> Rows:
     """Count cases by the groups of the two papers that state some."""
 
     def row(paper: str, group: str, definition: str, belongs: Callable[[Entry, frozenset[str]], bool]) -> dict:
@@ -278,4 +292,4 @@ def _groupings(counted: list[tuple[Entry, Counts]]) -> pd.DataFrame:
     rows.append(row(paper, "tumor, as printed", text, lambda _, n: "tumor" in n and len(n & _ORGANS) >= 6))
     text = "tumor and the five organs that most cases have (with the tumor, nvauto's 'six labeled classes')"
     rows.append(row(paper, "tumor, five organs", text, lambda _, n: "tumor" in n and n >= set(FIVE_ORGANS)))
-    return pd.DataFrame(rows, columns=_GROUPING_COLUMNS)
+    return Rows(_GROUPING_COLUMNS, rows)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel
@@ -113,10 +115,21 @@ def test_groupings_go_by_what_the_files_show_and_by_what_is_annotated(analysis):
     assert {key: (int(row.cases), int(row.cases_annotated)) for key, row in table.iterrows()} == expected
 
 
+def test_the_command_needs_no_pandas_which_takes_longer_to_import_than_labels_to_count(analysis, tmp_path):
+    code = "import sys; from flare_core import cli; print(cli.main(sys.argv[1:]), 'pandas' in sys.modules)"
+    out = tmp_path.with_name(f"{tmp_path.name}_out")
+    command = [sys.executable, "-c", code, "analyze", tmp_path, "-o", out]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said.splitlines()[-1] == "0 False" and (out / "presence.csv").is_file()
+
+
 def test_tables_are_written_and_read_back(analysis, tmp_path):
     analysis.save(tmp_path / "out" / "deep")
     presence = pd.read_csv(tmp_path / "out/deep/presence.csv")
     assert presence["liver"].tolist() == [30, 1, 3, 0, 0, 1]
+    for name in ("presence", "subsets", "groupings"):
+        as_pandas = getattr(analysis, name).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+        assert (tmp_path / f"out/deep/{name}.csv").read_text() == as_pandas
     assert pd.read_csv(tmp_path / "out/deep/subsets.csv")["cases"].sum() == 6
     assert pd.read_csv(tmp_path / "out/deep/groupings.csv").columns[0] == "paper"
 
