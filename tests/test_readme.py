@@ -28,6 +28,14 @@ def test_what_is_not_measured_is_not_met_and_a_peer_without_memory_is_said_to_be
     assert "| 512x512x215 |  | not measured |" in block
 
 
+def test_a_difference_of_our_evaluation_misses_its_target(tmp_path):
+    row = {"input": "synthetic 512x512x500", "processor": "some", "runs": 3, "seconds_median": 1.0, "peak_mib": 400}
+    same = {"largest_dsc_difference": 0.0, "largest_nsd_difference": 0.0}
+    ours = row | same | {"tool": "flare_core", "largest_nsd_difference": 0.5}
+    pd.DataFrame([ours, row | same | {"tool": "surface-distance"}]).to_csv(tmp_path / "evaluation.csv")
+    assert "| all inputs | largest difference 0.5 | **missed** |" in targets_block(tmp_path)
+
+
 def test_a_readme_without_its_marks_is_refused():
     with pytest.raises(ValueError, match="once each"):
         readme.filled("# Nothing here")

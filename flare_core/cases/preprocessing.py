@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flare_core.cases.interpolation import GridImage, Intensity, nearest_indices
+from flare_core.cases.splines import SplineImage
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,7 @@ class Preprocessing(OntoGrid):
         intensity: maps HU to what the network expects.
         kept_ratio: an axis whose spacing is already within this range times the target is not resampled
             (the template's 0.75..1.25); None resamples always.
-        order: of the image's interpolation: 1 trilinear, plane by plane; 3 cubic splines (nnU-Net's default, by SciPy),
-            which take some fifty times as long and hold the whole grid in memory.
+        order: of the image's interpolation: 1 trilinear; 3 cubic splines (nnU-Net's default), which take longer.
     """
 
     spacing_mm: tuple[float, float, float]
@@ -125,7 +125,7 @@ class Preprocessing(OntoGrid):
         """Return the image as the network sees it (see `OntoGrid.on_grid`)."""
         shape = self.grid_shape(image_hu.shape, spacing_mm)
         if self.order != 1 and image_hu.shape != shape:
-            image_hu = _splines(image_hu, shape, self.order)
+            return SplineImage(image_hu, shape, self.intensity, self.order)
         return GridImage(image_hu, shape, self.intensity)
 
     def grid_shape(self, shape: Iterable[int], spacing_mm: Iterable[float]) -> tuple[int, int, int]:
@@ -155,15 +155,6 @@ class FixedGrid(OntoGrid):
     def grid_shape(self, shape: Iterable[int], spacing_mm: Iterable[float]) -> tuple[int, int, int]:
         """Return `shape`, for any volume."""
         return tuple(self.shape)
-
-
-def _splines(image_hu: np.ndarray, shape: tuple[int, int, int], order: int) -> np.ndarray:
-    """Resample by splines, within the range of the image's values as nnU-Net does."""
-    from scipy import ndimage
-
-    factors = [new / size for size, new in zip(image_hu.shape, shape, strict=True)]
-    resized = ndimage.zoom(image_hu, factors, order=order, mode="nearest", grid_mode=True)
-    return np.clip(resized, image_hu.min(), image_hu.max(), out=resized)
 
 
 def resample_labels(labels: np.ndarray, shape: tuple[int, int, int], out: np.ndarray | None = None) -> np.ndarray:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flare_core.cases.splines import spline_bytes
 from flare_core.inference.components import PLANES
 from flare_core.inference.footprint import window_bytes
 from flare_core.inference.nnunet_mode import NnUNetPredictor
@@ -142,7 +143,7 @@ class Planner:
         inside = 0 if is_ready else batch * WORKSPACE * window_bytes(network.architecture, channels, window)
         splines = 0
         if getattr(network.preprocessing, "order", 1) != 1:
-            splines = 8 * math.prod(shape) + 8 * math.prod(grid)
+            splines = spline_bytes(shape, grid, window[2])
         if isinstance(look.scheme, NnUNetPredictor):
             sums = look.scheme.held_bytes(channels, grid, shape)
         return int(sums + scores + inside + splines) + IN_MEMORY

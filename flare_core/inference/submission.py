@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -38,6 +39,8 @@ from flare_core.storage import write_file
 
 if TYPE_CHECKING:
     from flare_core.inference.network import TrainedNetwork
+
+log = logging.getLogger(__name__)
 
 PARTS = (
     *(RegionEnsemble, SlidingEnsemble, MergedNetworks, TwoStage, NnUNetPredictor),
@@ -103,9 +106,12 @@ class Submission:
     def skipping_air(self, air_hu: float) -> Submission:
         """Return the submission without windows that hold nothing above `air_hu` (`WithoutAir`).
 
-        A network that sees a whole volume at once, and nnU-Net's own mode, have none to skip.
+        A network that sees a whole volume at once, and nnU-Net's own mode, have none to skip: then it says so.
         """
-        return replace(self, inference=_skipping(self.inference, air_hu))
+        skipping = _skipping(self.inference, air_hu)
+        if skipping == self.inference:
+            log.warning("this submission has no windows to skip: air is looked at, too")
+        return replace(self, inference=skipping)
 
     def prepare(self) -> None:
         """Make what the first image would have to wait for, in another process: OpenVINO's graphs."""

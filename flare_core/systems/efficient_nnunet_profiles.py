@@ -52,7 +52,7 @@ DEPARTURES = (
     Departure(
         "resampling of images",
         "cubic splines (the paper), in inference too",
-        "preprocessing.order=1: trilinear, some fifty times as fast, for the 15 s",
+        "preprocessing.order=1: trilinear, several times as fast, for the 15 s",
     ),
     Departure("crop to nonzero", "none: air is not zero in HU", "nnU-Net crops voxels that are exactly 0"),
 )

@@ -216,7 +216,7 @@ def test_graphs_that_cannot_be_built_beforehand_are_named(folder, caplog):
     assert "could not be built beforehand" in caplog.text and "model.json" in caplog.text
 
 
-def test_air_is_skipped_in_every_sliding_scheme_of_a_submission(submission):
+def test_air_is_skipped_in_every_sliding_scheme_of_a_submission(submission, caplog):
     skipping = load_submission(submission).skipping_air(-300)
     assert skipping.inference.window == WithoutAir(SlidingWindow(WINDOW, batch=2), -300)
     merged = MergedNetworks(skipping.inference, SlidingEnsemble(("all",), SparseWindow(WINDOW)))
@@ -224,3 +224,4 @@ def test_air_is_skipped_in_every_sliding_scheme_of_a_submission(submission):
     assert tumor.window == WithoutAir(SparseWindow(WINDOW), -500)
     whole = SlidingEnsemble(("all",), WholeVolume())
     assert replace(skipping, inference=whole).skipping_air(-500).inference == whole
+    assert caplog.messages == ["this submission has no windows to skip: air is looked at, too"]
