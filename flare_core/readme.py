@@ -115,14 +115,14 @@ def _unlike(table: pd.DataFrame) -> str:
     """Say in which way the sides of the prediction benchmark do other work, and what that makes."""
     trained = table[table.network == "mini"].set_index(["tool", "input"])
     peer, like_it = trained.loc["nnunetv2"], trained.loc["flare_core, as nnU-Net"]
-    pairs = [
-        f"{ours:.3g} (its {its:.3g})" for ours, its in zip(like_it.seconds_median, peer.seconds_median, strict=True)
-    ]
+    seconds = zip(like_it.seconds_median, peer.seconds_median, strict=True)
+    pairs = ", ".join(f"{ours:.3g} (its {its:.3g})" for ours, its in seconds)
+    low, high = peer.equal_foreground.min(), peer.equal_foreground.max()
     return (
-        "Not all sides do the same. Ours interpolates images linearly and computes in bfloat16, nnU-Net takes cubic splines "
-        f"and float32: with the trained network (`mini`) {peer.equal_foreground.min():.1%} to "
-        f"{peer.equal_foreground.max():.1%} of the foreground is equal. The mode of ours that repeats nnU-Net's own steps "
-        f"and gives its labels takes {', '.join(pairs)} s. MONAI's DataAnalyzer computes intensity statistics, too."
+        "Not all sides do the same. Ours interpolates images linearly and computes in bfloat16, nnU-Net takes cubic "
+        f"splines and float32: with the trained network (`mini`) {low:.1%} to {high:.1%} of the foreground is equal. The "
+        f"mode of ours that repeats nnU-Net's own steps and gives its labels takes {pairs} s. MONAI's DataAnalyzer "
+        "computes intensity statistics, too."
     )
 
 
