@@ -120,8 +120,8 @@ def _unlike(table: pd.DataFrame) -> str:
     low, high = peer.equal_foreground.min(), peer.equal_foreground.max()
     return (
         "Not all sides do the same. Ours interpolates images linearly and computes in bfloat16, nnU-Net takes cubic "
-        f"splines and float32: with the trained network (`mini`) {low:.1%} to {high:.1%} of the foreground is equal. The "
-        f"mode of ours that repeats nnU-Net's own steps and gives its labels takes {pairs} s. MONAI's DataAnalyzer "
+        f"splines and float32: with the trained network (`mini`) {low:.1%} to {high:.1%} of the foreground is equal. "
+        f"The mode of ours that repeats nnU-Net's own steps and gives its labels takes {pairs} s. MONAI's DataAnalyzer "
         "computes intensity statistics, too."
     )
 
