@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
 
 from flare_core.cases.labels import BY_NAME, TARGET_NAMES
 from flare_core.evaluation.slices import (
@@ -244,7 +245,8 @@ def target_legend(
         set().union(*(np.unique(labels[labels > 0]).tolist() for labels in label_maps if labels is not None))
     )
     names = [name for name in TARGET_NAMES if BY_NAME[name].id in shown]
-    handles = [Line2D([], [], color=BY_NAME[name].color, linewidth=3, label=TITLES[name]) for name in names]
+    look = {"linewidth": 3, "path_effects": [withStroke(linewidth=4, foreground="black")]}  # as contours are drawn
+    handles = [Line2D([], [], color=BY_NAME[name].color, label=TITLES[name], **look) for name in names]
     handles += [Patch(color=color, label=label) for color, label in errors]
     if handles:
         columns = min(7, int(figure.get_figwidth() / 1.5), len(handles))

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from flare_core.cases.labels import TARGET_NAMES
@@ -21,6 +22,7 @@ from flare_core.evaluation.style import (
     COLORS,
     FAINT,
     INK,
+    MUTED,
     SHORT_TITLES,
     TITLES,
     PaperFigure,
@@ -29,6 +31,7 @@ from flare_core.evaluation.style import (
 )
 
 WIDE_SPAN = 8  # losses that differ more share a logarithmic axis
+EDGED = (withStroke(linewidth=1.9, foreground=MUTED),)  # so that pale targets show on white
 
 
 @styled
@@ -193,7 +196,8 @@ def _channel_curves(axes: Axes, history: pd.DataFrame) -> None:
         if not column.startswith("dice_") or not set(names) <= set(TARGET_NAMES) or scored.empty:
             continue
         color, title = COLORS[names[0]], _channel_title(names)
-        axes.plot(scored["step"], scored[column], color=color, linewidth=1, marker=".", markersize=3, zorder=1)
+        look = {"linewidth": 1.2, "marker": ".", "markersize": 3, "path_effects": EDGED}
+        axes.plot(scored["step"], scored[column], color=color, zorder=1, **look)
         ends[title] = (scored[column].iloc[-1], color)
     if "validation_dice" in history and history["validation_dice"].notna().any():
         axes.lines[0].set(linewidth=2.4, zorder=3)
@@ -203,7 +207,8 @@ def _channel_curves(axes: Axes, history: pd.DataFrame) -> None:
         room = 1.0 - 0.052 * (len(ends) - 1 - place)  # leave room for those above
         height = min(max(value, height + 0.052 if place else value), room)
         weight = "bold" if title == "Mean" else None
-        axes.annotate("■", (1.02, height), xycoords="axes fraction", color=color, va="center", fontsize=7)
+        look = {"color": color, "va": "center", "fontsize": 7, "path_effects": EDGED}
+        axes.annotate("■", (1.02, height), xycoords="axes fraction", **look)
         axes.annotate(title, (1.05, height), xycoords="axes fraction", va="center", fontsize=7, weight=weight)
 
 
