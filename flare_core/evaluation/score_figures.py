@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
@@ -109,7 +110,7 @@ def _draw_spread(axes: Axes, values: pd.Series, center: float, width: float, col
     if len(values) >= FEWEST_OF_A_SHAPE and np.ptp(values) > 0:
         drawn = axes.violinplot([values], [center], widths=width * 0.95, showextrema=False)
         for body in drawn["bodies"]:
-            body.set(facecolor=color, alpha=0.25, edgecolor=color, linewidth=0.8, zorder=1)
+            body.set(alpha=None, facecolor=to_rgba(color, 0.25), edgecolor=MUTED, linewidth=0.6, zorder=1)
     low, high = np.quantile(values, (0.25, 0.75))
     axes.plot([center] * 2, [low, high], color=INK, alpha=0.45, linewidth=4, solid_capstyle="butt", zorder=2)
 
