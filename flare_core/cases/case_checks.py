@@ -41,6 +41,7 @@ _ADVICE = (
     ),
     ("qform", "geometry", "see in a viewer that the form in use is the right one"),
     ("spacing|stored in|unit code", "geometry", "compare with the scanner's spacing; repair the header if it is wrong"),
+    ("coordinates' origin", "geometry", "compare with another export of the scan; repair the header if it is wrong"),
     ("bitpix|scl_slope|one volume|after the last", "header", "export again if values or sizes look wrong"),
     ("NaN or Inf", "values", "see where they are; export again if inside the body"),
     ("nothing to segment", "values", "leave the case out, or fetch its image again"),

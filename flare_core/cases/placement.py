@@ -60,7 +60,7 @@ def place(header: Header, path: Path, assume_spacing_mm: Sequence[float] | None 
     norms = np.linalg.norm(affine[:3, :3], axis=0)
     _check_spacing(norms, forms, path, warnings)
     if (far := np.abs(affine[:3, 3]).max()) > FAR_MM:
-        warnings.append(f"the first voxel lies {far:.3g} mm from the coordinates' origin: is that right?")
+        warnings.append(f"the first voxel lies {far:.3g} mm from the coordinates' origin")
     geometry = Geometry(header.shape, affine, _mend_pixdim(forms, norms, warnings))
     _note_disagreement(geometry, header.forms, zooms_valid, warnings)
     return geometry, warnings
