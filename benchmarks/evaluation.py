@@ -19,6 +19,7 @@ from peers import MONAI, SURFACE_DISTANCE, Peer
 from side_by_side import OWN, WORK, Command, measure, own_command, parser_of, with_ratios, write_table
 
 from flare_core.cases.labels import TARGET_NAMES
+from flare_core.storage import STATE
 
 SLICES = (100, 500)
 
@@ -46,7 +47,7 @@ def compare(name: str, references: Path, runs: int) -> list[dict[str, object]]:
     outs = {tool: WORK / "scores" / file for tool, file in files.items()}
     outs[OWN].parent.mkdir(parents=True, exist_ok=True)
     commands = [
-        own_command("evaluate", *folders, "-o", outs[OWN]),
+        own_command("evaluate", *folders, "-o", outs[OWN], removed=[outs[OWN].parent / STATE]),  # no score is reused
         peer_command(SURFACE_DISTANCE, folders, outs["surface-distance"]),
         peer_command(MONAI, folders, outs["monai"], runs=1),
     ]

@@ -1,6 +1,7 @@
 """Make the environments that peers run in: one folder each under runs/, made once, with exact versions.
 
-Peers are other people's packages that ours is compared with. They never enter this project's own environment.
+Peers are other people's packages that ours is compared with. They never enter this project's own environment. What they
+need in their turn has its versions in `constraints/NAME.txt`: `pip freeze` of one, without the builds of torch.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from flare_core.paths import RUNS
 
+CONSTRAINTS = Path(__file__).parent / "constraints"
 TORCH = "torch==2.13.0"
 """The version of requirements.lock: with another one, torch would be compared and not the peer."""
 
@@ -26,7 +28,7 @@ class Peer:
 
     Attributes:
         name: of the tool, in tables.
-        packages: exact pins, the tool's own first; what these need comes along.
+        packages: exact pins, the tool's own first; what these need comes along, in the versions of `constraints`.
     """
 
     name: str
@@ -38,9 +40,14 @@ class Peer:
         return self.packages[0].partition("==")[2]
 
     @property
+    def constraints(self) -> Path:
+        """The versions of all that the environment holds."""
+        return CONSTRAINTS / f"{self.name}.txt"
+
+    @property
     def folder(self) -> Path:
         """Where the environment lies; other pins have another folder."""
-        pins = hashlib.sha256("\n".join(self.packages).encode()).hexdigest()[:8]
+        pins = hashlib.sha256("\n".join((*self.packages, self.constraints.read_text())).encode()).hexdigest()[:8]
         return RUNS / "peers" / f"{self.name}-{pins}"
 
     def python(self) -> Path:
@@ -58,7 +65,7 @@ class Peer:
             subprocess.run([sys.executable, "-m", "venv", self.folder], check=True)
             pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input"]
             options = shlex.split(os.environ.get("PIP_OPTIONS", ""))
-            subprocess.run([*pip, "install", "--quiet", *options, *self.packages], check=True)
+            subprocess.run([*pip, "install", "--quiet", *options, "-c", self.constraints, *self.packages], check=True)
             frozen = subprocess.run([*pip, "freeze"], check=True, capture_output=True, text=True).stdout
             stamp.write_text(frozen)  # last, so that an interrupted installation is not taken for a whole one
         return python

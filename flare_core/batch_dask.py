@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -230,15 +230,9 @@ def _attempt_in_worker(function: bytes, item: bytes, share: int) -> Outcome:
 
     if share:
         _keep_to(share)
-    own = Path("/proc/self")
     with suppress(OSError):
-        (own / "clear_refs").write_text("5")  # resets the high-water mark; where that is not allowed it stays
-    outcome = attempt(lambda _: pickle.loads(function)(pickle.loads(item)), None)
-    with suppress(OSError):
-        lines = (own / "status").read_text().splitlines()
-        marks = [int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")]
-        outcome = replace(outcome, peak_mb=round(marks[0], 1)) if marks else outcome
-    return outcome
+        Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark; where that is not allowed it stays
+    return attempt(lambda _: pickle.loads(function)(pickle.loads(item)), None)
 
 
 def _keep_to(share: int) -> None:

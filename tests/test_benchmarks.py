@@ -123,6 +123,15 @@ def test_new_rows_take_the_place_of_their_input_and_out_of_memory_is_not_a_miss(
     assert missed == ["a, paper network, monai: ahead of ours (0.5 x time, 5.0 x memory)"]
 
 
+def test_what_a_peers_environment_holds_is_pinned_and_says_the_same_as_its_own_pins():
+    listing = "import json, peers; print(json.dumps({p.name: [p.packages, p.constraints.read_text()] for p in"
+    listing += " (peers.MONAI, peers.NNUNET, peers.SURFACE_DISTANCE)}))"
+    for packages, constraints in json.loads(run("-c", listing, cwd=FOLDER).stdout).values():
+        lines = constraints.splitlines()
+        assert all("==" in line and "+" not in line for line in lines)
+        assert {pin.lower() for pin in packages} <= {line.lower() for line in lines}
+
+
 @pytest.mark.parametrize("path", PEER_SIDES, ids=lambda path: path.name)
 def test_a_peers_side_imports_nothing_of_this_project(path):
     modules = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, (ast.Import, ast.ImportFrom))]

@@ -24,14 +24,16 @@ from flare_core.inference.trace import Look
 from flare_core.machine import usable_cores
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
-WORKSPACE = 2.0
-"""Convolutions need copies of their input: up to 1.9 times of what `window_bytes` counts was measured."""
+WORKSPACE = {"float32": 2.0, "bfloat16": 1.0}
+"""Convolutions need copies of their input: up to 1.9 times of what `window_bytes` counts was measured in float32."""
 CUDA_CONTEXT = 600 * 10**6
 """What a process takes on a card before its first tensor, libraries included."""
 RULES_BYTES = 12
 """Post-processing takes so many bytes at most for each voxel of a slab of planes."""
 SLACK = 1.1
 """For what is not counted: the memory allocator, threads, files."""
+LATE_IMPORTS = 64 * 10**6
+"""Libraries that the first image brings along: SciPy's splines take 40 MB."""
 
 
 class TooLarge(ValueError):
@@ -46,15 +48,23 @@ class Plan:
 
     Attributes:
         batch: windows computed at once; None leaves it to the network or the window scheme.
+        precision: of the networks; "" if nobody asked. The fastest that the processor has also takes the least memory,
+            so that it is given up for no limit, and taken unless float32 was asked for.
+        waiting: bytes of scores that wait for those of other networks. Up to `IN_MEMORY` they stay in memory, more is
+            in a temporary file, so that memory does not grow with the slices. All other sums leave window by window.
         estimate: bytes of the whole process at its peak; None if nobody asked.
     """
 
     batch: int | None = None
+    precision: str = ""
+    waiting: int = 0
     estimate: int | None = None
 
     def __str__(self) -> str:
         windows = "1 window at a time" if self.batch == 1 else f"{self.batch} windows at a time"
-        return f"{windows}, about {in_units(self.estimate)} at most"
+        place = "memory" if self.waiting <= IN_MEMORY else "a temporary file"
+        waiting = f", {in_units(self.waiting)} of scores wait in {place}" if self.waiting else ""
+        return f"{self.precision}, {windows}{waiting}, about {in_units(self.estimate)} at most"
 
 
 class Planner:
@@ -94,19 +104,21 @@ class Planner:
         """
         if self.limit is None:
             return Plan()
+        waiting = max(self._waiting(shape, spacing_mm, look) for look in self._looks)
         for batch in range(self.submission.batch, 0, -1):
-            plan = Plan(batch, self._estimate(shape, spacing_mm, voxel, batch))
+            estimate = self._estimate(shape, spacing_mm, voxel, batch, waiting)
+            plan = Plan(batch, self.submission.precision, waiting, estimate)
             if plan.estimate <= self.limit:
                 return plan
         least = math.ceil(plan.estimate / 1e7) / 100  # rounded up
         what = "any image" if math.prod(shape) == 1 else f"an image of {' x '.join(map(str, shape))} voxels"
         raise TooLarge(
-            f"{what} needs at least {least:.2f} GB here, the limit is {in_units(self.limit)}; raise --max-memory"
-            + (", or take a submission with smaller windows" if math.prod(shape) == 1 else "")
+            f"{what} needs at least {least:.2f} GB here in {plan.precision}, the limit is {in_units(self.limit)}; "
+            "raise --max-memory" + (", or take a submission with smaller windows" if math.prod(shape) == 1 else "")
         )
 
-    def _estimate(self, shape: Sequence[int], spacing_mm: Sequence[float], voxel: int, batch: int) -> int:
-        """Return the bytes at the peak with so many windows at once."""
+    def _estimate(self, shape: Sequence[int], spacing_mm: Sequence[float], voxel: int, batch: int, waiting: int) -> int:
+        """Return the bytes at the peak with so many windows at once and so many bytes of scores that wait."""
         if self.submission.compute.device.startswith("cuda"):
             return int(CUDA_CONTEXT + max(self._on_card(shape, spacing_mm, look, batch) for look in self._looks))
         maps = len(self.submission.inference.parts)
@@ -114,11 +126,23 @@ class Planner:
         planes = usable_cores() * shape[0] * shape[1] * 4 * 6  # reduction: a few float planes a thread
         looks = [self._look(shape, spacing_mm, look, batch) for look in self._looks]
         slab = shape[0] * shape[1] * min(shape[2], PLANES + 1)
-        return int(self._base + arrays + max(SLACK * (max(looks) + planes), RULES_BYTES * slab))
+        return int(
+            self._base
+            + LATE_IMPORTS
+            + arrays
+            + max(SLACK * (max(looks) + planes + min(waiting, IN_MEMORY)), RULES_BYTES * slab)
+        )
 
     @property
     def _looks(self) -> tuple[Look, ...]:
         return self.submission.inference.looks()
+
+    def _waiting(self, shape: Sequence[int], spacing_mm: Sequence[float], look: Look) -> int:
+        """Return the bytes of the scores that wait during a look."""
+        members = [network for stage in look.stages for network in self.submission.networks[stage]]
+        if not look.first_waits or len(members) == 1:
+            return 0
+        return 4 * members[0].scheme.channels * math.prod(members[0].preprocessing.grid_shape(shape, spacing_mm))
 
     def _on_card(self, shape: Sequence[int], spacing_mm: Sequence[float], look: Look, batch: int) -> int:
         """Return the bytes on a GPU while some networks look: all weights, and the windows of one network in turn."""
@@ -126,7 +150,7 @@ class Planner:
         network = self.submission.networks[look.stages[0]][0]
         window = look.scheme.window_for(network, network.preprocessing.grid_shape(shape, spacing_mm))
         channels = network.scheme.channels
-        inside = WORKSPACE * window_bytes(network.architecture, channels, tuple(window))
+        inside = WORKSPACE["float32"] * window_bytes(network.architecture, channels, tuple(window))
         return int(weights + batch * (inside + 2 * 4 * channels * math.prod(window)))
 
     def _look(self, shape: Sequence[int], spacing_mm: Sequence[float], look: Look, batch: int) -> int:
@@ -140,13 +164,15 @@ class Planner:
         sums = 2 * len(members) * channels * layer + 4 * layer
         scores = batch * 2 * 4 * channels * math.prod(window)
         is_ready = self._base and network.keeps_its_memory and network.is_ready_for(window)
-        inside = 0 if is_ready else batch * WORKSPACE * window_bytes(network.architecture, channels, window)
+        inside = 0
+        if not is_ready:
+            inside = batch * WORKSPACE[network.precision] * window_bytes(network.architecture, channels, window)
         splines = 0
         if getattr(network.preprocessing, "order", 1) != 1:
             splines = spline_bytes(shape, grid, window[2])
         if isinstance(look.scheme, NnUNetPredictor):
             sums = look.scheme.held_bytes(channels, grid, shape)
-        return int(sums + scores + inside + splines) + IN_MEMORY
+        return int(sums + scores + inside + splines)
 
 
 def parse_size(text: str) -> int:

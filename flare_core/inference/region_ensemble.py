@@ -66,7 +66,7 @@ class RegionEnsemble(Inference):
 
     def looks(self) -> tuple[Look, ...]:
         """Return the localizer's look and the members'."""
-        members = Look((self.members,), self.window, self.average == "probabilities")
+        members = Look((self.members,), self.window, self.average == "probabilities", self.first_model_crop)
         return (Look((self.localizer,), self.localizer_window), members) if self.localizer else (members,)
 
     def steps(

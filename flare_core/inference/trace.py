@@ -56,11 +56,13 @@ class Look:
         stages: whose networks.
         scheme: window scheme.
         probabilities: whether they are asked for probabilities, not logits.
+        first_waits: whether the scores of the first network wait, whole, for those of the others (`planes.SlabStore`).
     """
 
     stages: tuple[str, ...]
     scheme: Any
     probabilities: bool = False
+    first_waits: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -101,7 +101,7 @@ SMOKE = (
         "the training size",
     ),
 )
-PROFILES = {"smoke": SMOKE, "mini": MINI, "study": (*MINI, *mini.study("student", "tumor"))}
+PROFILES = {"smoke": SMOKE, "mini": MINI, "study": (*MINI, *mini.study("teacher", "student", "tumor"))}
 
 LABELED_ONLY = (
     Override("student.cases", AnnotatedCases(ORGAN_NAMES), "table 6: the completely labeled cases alone"),

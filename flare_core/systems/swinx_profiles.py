@@ -99,7 +99,7 @@ SMOKE = (
     Override("finetuning.labels", PseudoLabels("teacher", SMOKE_TEACHING, ("tumor",)), "the training size"),
     Override("inference.window", mini.SMOKE_WINDOW, "the training size"),
 )
-PROFILES = {"smoke": SMOKE, "mini": MINI, "study": (*MINI, *mini.study("finetuning"))}
+PROFILES = {"smoke": SMOKE, "mini": MINI, "study": (*MINI, *mini.study("teacher", "finetuning"))}
 
 ABLATIONS = {
     "from_scratch": (Override("finetuning.start", "", "section 2.3: the same fine-tuning without pretraining"),),

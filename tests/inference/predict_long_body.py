@@ -1,12 +1,12 @@
 """Started by test_planes.py: predict a body of so many slices and print the peak of the memory in MiB."""
 
-import resource
 import sys
 
 import numpy as np
 import torch
 from fake_networks import SPACING, Constant, fake_network
 
+from flare_core.attempt import peak_mb
 from flare_core.cases.labels import SEPARATE
 from flare_core.inference import planes
 from flare_core.inference.region_ensemble import RegionEnsemble
@@ -22,4 +22,4 @@ image = np.zeros((96, 96, slices), np.float32)
 image[0] = 1
 labels = inference(image, SPACING, {"all": members})
 assert labels.shape == image.shape and (labels == 7).all()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(peak_mb())

@@ -1,7 +1,12 @@
 """A prediction stays within its memory, or is refused with what it needs."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from fake_networks import SPACING, fake_network
@@ -14,6 +19,7 @@ from flare_core.inference.footprint import window_bytes
 from flare_core.inference.nnunet_mode import NnUNetPredictor
 from flare_core.inference.nnunet_preprocessing import NnUNetPreprocessing, NnUNetResampling, NoNormalization
 from flare_core.inference.planner import Plan, Planner, TooLarge, parse_size
+from flare_core.inference.region_ensemble import RegionEnsemble
 from flare_core.inference.sliding_ensemble import SlidingEnsemble
 from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.inference.submission import Submission
@@ -42,7 +48,20 @@ def test_without_a_limit_nothing_is_planned():
 def test_with_enough_memory_all_windows_of_a_batch_are_computed_at_once():
     plan = Planner(_submission(), 8000 * MB).plan((64, 64, 64), SPACING)
     assert plan.batch == 4 and 100 * MB < plan.estimate < 8000 * MB
-    assert "4 windows at a time, about 0." in str(plan)
+    assert str(plan).startswith("float32, 4 windows at a time, about 0.")
+
+
+def test_the_plan_says_where_scores_wait_for_other_networks():
+    window = SlidingWindow((16, 16, 16))
+    inference = RegionEnsemble("", "all", window, window, (0, 1), 4.0, True, "logits", ())
+    networks = {"all": [fake_network(SEPARATE)] * 2}
+    planner = Planner(Submission(inference, networks, {}), 8000 * MB)
+    few, many, more = (planner.plan((64, 64, slices), SPACING) for slices in (100, 1000, 2000))
+    assert few.waiting == SEPARATE.channels * 4 * 64 * 64 * 100 and "0.02 GB of scores wait in memory" in str(few)
+    assert "0.25 GB of scores wait in a temporary file" in str(many)
+    assert more.estimate - many.estimate == 1000 * 64 * 64 * (2 + 1)
+    alone = Submission(replace(inference, first_model_crop=False), networks, {})
+    assert Planner(alone, 8000 * MB).plan((64, 64, 1000), SPACING).waiting == 0
 
 
 def test_more_slices_cost_their_own_voxels_and_labels_alone():
@@ -55,7 +74,7 @@ def test_with_less_memory_fewer_windows_and_then_a_refusal_that_names_the_least(
     wide = replace(_submission(), networks={"all": [_wide()]})
     needs = [Planner(wide.with_batch(batch), 10**12).plan().estimate for batch in (1, 4)]
     assert Planner(wide, (needs[0] + needs[1]) // 2).plan().batch in (1, 2, 3)
-    with pytest.raises(TooLarge, match="any image needs at least (.*) GB here, the limit is") as refusal:
+    with pytest.raises(TooLarge, match="any image needs at least (.*) GB here in float32, the limit is") as refusal:
         Planner(wide, needs[0] - 20 * MB)
     least = float(re.search("least ([0-9.]+) GB", str(refusal.value))[1]) * 1000 * MB
     assert least == pytest.approx(needs[0], abs=10 * MB)
@@ -67,10 +86,22 @@ def _wide():
     return replace(fake_network(SEPARATE), architecture=SegResNet(64, (1, 1), 1))
 
 
-def test_the_published_window_of_nvauto_does_not_fit_into_four_gigabytes_on_a_processor():
+def test_half_the_precision_needs_about_half_the_memory_inside_the_network():
+    wide = Submission(_submission(1).inference, {"all": [_wide()]}, {})
+    half = replace(wide, networks={"all": [replace(_wide(), bfloat16=True)]})
+    plans = [Planner(submission, 10**12).plan((64, 64, 64), SPACING) for submission in (wide, half)]
+    assert [plan.precision for plan in plans] == ["float32", "bfloat16"]
+    between = sum(plan.estimate for plan in plans) // 2
+    assert Planner(half, between).plan((64, 64, 64), SPACING) == plans[1]
+    with pytest.raises(TooLarge, match="in float32"):
+        Planner(wide, between).plan((64, 64, 64), SPACING)
+
+
+@pytest.mark.parametrize("depth", [144, 224])
+def test_the_published_windows_of_nvauto_do_not_fit_into_four_gigabytes_on_a_processor(depth):
     stage = SYSTEMS["nvauto"].stage("round2")
     network = replace(fake_network(stage.scheme), architecture=stage.network)
-    whole = Submission(SlidingEnsemble(("all",), SlidingWindow((224, 224, 144))), {"all": [network]}, {})
+    whole = Submission(SlidingEnsemble(("all",), SlidingWindow((224, 224, depth))), {"all": [network]}, {})
     with pytest.raises(TooLarge, match="any image needs at least"):
         Planner(whole, 4000 * MB)
 
@@ -98,6 +129,21 @@ def test_nnunets_own_mode_holds_whole_volumes_and_is_counted_so():
     planner = Planner(Submission(NnUNetPredictor("all", (16, 16, 16)), {"all": [network]}, {}), 100_000 * MB)
     few, many = (planner.plan(shape, SPACING).estimate for shape in (TALL, TALLER))
     assert many - few > 1900 * 512 * 512 * (3 + 2 * SEPARATE.channels)
+
+
+@pytest.mark.parametrize(
+    ("way", "shape"),
+    [("an imported nnU-Net", (128, 128, 600)), ("cubic splines", (512, 512, 200)), ("scores that wait", (96, 96, 900))],
+)
+def test_what_is_planned_is_what_it_takes(way, shape):
+    tests = Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])}
+    command = [sys.executable, str(tests / "inference" / "predict_within_plan.py"), way, *map(str, shape)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    assert 0.5 * found["planned"] < found["peak"] <= found["planned"]
+    assert (found["waiting"] > 0) == (way == "scores that wait")
 
 
 def test_on_a_card_only_weights_and_windows_count():
