@@ -124,7 +124,7 @@ def add_efficiency(commands: argparse._SubParsersAction) -> None:
 
 
 def _efficiency(options: argparse.Namespace) -> int:
-    from flare_core.efficiency_board import PAPER_SLICES, as_subject, find_scans, readable, scans_of_sizes
+    from flare_core.efficiency_board import PAPER_SLICES, alike, as_subject, find_scans, readable, scans_of_sizes
     from flare_core.evaluation.efficiency import Conditions, measure_efficiency
     from flare_core.evaluation.efficiency_table import EfficiencyTables
     from flare_core.evaluation.memory import Gpu
@@ -137,7 +137,8 @@ def _efficiency(options: argparse.Namespace) -> int:
     conditions = Conditions(passed_on, Gpu.find())
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the measured process must not stay behind
     report = measure_efficiency(subjects, scans, options.out, conditions, force=options.force)
-    print(readable(EfficiencyTables.read(options.out).rows).to_string(index=False))
+    rows = EfficiencyTables.read(options.out).rows
+    print(readable(rows).to_string(index=False), alike(rows), sep="\n")
     return report_cases(report)
 
 

@@ -196,8 +196,17 @@ def published_efficiency() -> pd.DataFrame:
     return pd.read_csv(paths.PUBLISHED / "efficiency.csv", dtype={"image_id": str}, keep_default_na=True)
 
 
+CONDITIONS = {"memory": "memory of", "backend": "backend", "precision": "precision", "processor": "processor"}
+
+
+def alike(rows: pd.DataFrame) -> str:
+    """Return in a line the conditions that all rows of an efficiency table share; `readable` leaves them out."""
+    shared = {name: rows[name].iloc[0] for name in CONDITIONS if name in rows and rows[name].nunique(dropna=False) == 1}
+    return "All rows: " + "; ".join(f"{CONDITIONS[name]} {value}" for name, value in shared.items()) if shared else ""
+
+
 def readable(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns of an efficiency table that a person wants to see first."""
+    """Return the columns of an efficiency table that a person wants to see first; what all share, `alike` says."""
     names = {
         "submission": "submission",
         "case": "case",
@@ -206,16 +215,14 @@ def readable(rows: pd.DataFrame) -> pd.DataFrame:
         "peak_mb": "peak (MB)",
         "area_sum_mb_s": "area, sum (MB s)",
         "area_trapezoid_mb_s": "area, trapezoid (MB s)",
-        "memory": "memory of",
-        "backend": "backend",
-        "precision": "precision",
+        **CONDITIONS,
         "options": "options",
-        "processor": "processor",
         "made": "made",
         "failure": "failure",
     }
-    optional = [name for name in ("options", "failure") if name in rows and not as_text(rows[name]).any()]
-    shown = [name for name in names if name in rows and name not in optional]
+    empty = [name for name in ("options", "failure") if name in rows and not as_text(rows[name]).any()]
+    shared = [name for name in CONDITIONS if name in rows and rows[name].nunique(dropna=False) == 1]
+    shown = [name for name in names if name in rows and name not in (*empty, *shared)]
     return rows[shown].rename(columns=names)
 
 

@@ -16,21 +16,31 @@ from flare_core.evaluation.claim_list import AS_PUBLISHED, Claim
 from flare_core.recipe import System
 from flare_core.systems import SYSTEMS
 
+NEEDS = {True: "a training", False: "the same networks"}
+LONGEST = 40
+"""Characters of a new value that the table of experiments shows."""
+
 
 def experiment_table(systems: Mapping[str, System] = SYSTEMS) -> pd.DataFrame:
     """Return every ablation of every system: a row for each value that it replaces.
 
     Returns:
-        Columns `system`, `experiment`, `needs` (a training, or the same networks), `replaces` (the path from the
-        system, as in `recipe.replaced`), `by` (the new value) and `why`.
+        Columns `system`, `experiment`, `needs` (a training, or the same networks), `why` and `change` (the path from
+        the system, as in `recipe.replaced`, and the new value, its beginning where it is long).
     """
     rows = [
-        (key, name, "a training" if system.trains(name) else "the same networks", o.where, repr(o.value), o.reason)
+        (key, name, NEEDS[system.trains(name)], o.reason, f"{o.where} = {_brief(o.value)}")
         for key, system in systems.items()
         for name, overrides in system.ablations.items()
         for o in overrides
     ]
-    return pd.DataFrame(rows, columns=["system", "experiment", "needs", "replaces", "by", "why"])
+    return pd.DataFrame(rows, columns=["system", "experiment", "needs", "why", "change"])
+
+
+def _brief(value: object) -> str:
+    """Return a value in one line of a table."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 
 
 def inference_results(results: Path) -> pd.DataFrame:

@@ -15,6 +15,7 @@ import pytest
 from flare_core import cli
 from flare_core.efficiency_board import (
     EfficiencyBoard,
+    alike,
     as_subject,
     cost_and_accuracy,
     efficiency_board,
@@ -365,6 +366,8 @@ def test_only_rows_of_one_way_are_compared():
     assert mixed.shown["seconds"].max() < 99 and set(mixed.shown["made"]) == {"came along"}
     assert mixed.measured["seconds"].max() == 99
     assert "options" in readable(mixed.rows) and "options" not in readable(rows)
+    assert "precision" not in readable(rows) and f"precision {rows['precision'].iloc[0]}" in alike(rows)
+    assert "precision" in readable(rows.assign(precision=[str(n) for n in range(len(rows))]))
     only_now = EfficiencyBoard(rows.tail(1), board().samples)
     assert len(only_now.shown) == 1 and only_now.slices() == [55]
 
