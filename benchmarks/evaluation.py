@@ -5,16 +5,18 @@
 The package is the origin of the official FLARE23 script's metric code and is called as the script does
 (`evaluation_peer.py`). Every side reads files and writes scores, in a process of its own. Differences are those of the
 rounded scores to the package's, the largest over cases and targets; MONAI knows no slice range, so it differs there.
+Predictions are the references, spoiled by a voxel here and there, or `far off`, which makes distances long to search.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
-from label_inputs import KITS19, predictions_of, synthetic_labels
+from label_inputs import KITS19, far_off, predictions_of, spoiled, synthetic_labels
 from peers import MONAI, SURFACE_DISTANCE, Peer
 from side_by_side import OWN, WORK, Command, measure, own_command, parser_of, with_ratios, write_table
 
@@ -40,9 +42,9 @@ def scores_of(tool: str, out: Path) -> dict[tuple[str, str], tuple[float, float]
     }
 
 
-def compare(name: str, references: Path, runs: int) -> list[dict[str, object]]:
+def compare(name: str, references: Path, spoil: Callable, runs: int) -> list[dict[str, object]]:
     """Return the rows of one input: every side's seconds, peak memory and largest differences."""
-    folders = predictions_of(references, name), references
+    folders = predictions_of(references, name, spoil), references
     files = {OWN: "own.csv", "surface-distance": "surface_distance.json", "monai": "monai.json"}
     outs = {tool: WORK / "scores" / file for tool, file in files.items()}
     outs[OWN].parent.mkdir(parents=True, exist_ok=True)
@@ -68,10 +70,12 @@ def main() -> int:
     parser = parser_of(__doc__)
     parser.add_argument("--slices", type=int, nargs="*", default=SLICES, help="of synthetic cases (default 100 500)")
     options = parser.parse_args()
-    inputs = {f"synthetic 512x512x{slices}": synthetic_labels(slices) for slices in options.slices}
+    inputs = {f"synthetic 512x512x{slices}": (synthetic_labels(slices), spoiled) for slices in options.slices}
+    most = max(options.slices)
+    inputs[f"synthetic 512x512x{most}, far off"] = synthetic_labels(most), far_off
     if KITS19.is_dir():
-        inputs["kits19"] = KITS19
-    rows = [row for name, folder in inputs.items() for row in compare(name, folder, options.runs)]
+        inputs["kits19"] = KITS19, spoiled
+    rows = [row for name, given in inputs.items() for row in compare(name, *given, options.runs)]
     write_table("evaluation", rows)
     own = [row for row in rows if row["tool"] == OWN]
     return int(any(row["largest_dsc_difference"] or row["largest_nsd_difference"] for row in own))

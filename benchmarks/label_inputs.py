@@ -5,6 +5,7 @@ Everything is written once, under runs/, and is the same on every machine with t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -41,13 +42,13 @@ def tiny_image() -> Path:
     return path
 
 
-def predictions_of(references: Path, name: str) -> Path:
+def predictions_of(references: Path, name: str, spoil: Callable[[np.ndarray], np.ndarray]) -> Path:
     """Return a folder with a prediction for every label map of a folder: its labels, spoiled."""
     folder = WORK / "predictions" / name
     for path in sorted(references.glob("*.nii.gz")):
         if not (folder / path.name).is_file():
             labels = read_labels(path)
-            stored = spoiled(labels.stored())
+            stored = spoil(labels.stored())
             write_labels(folder / path.name, labels.geometry.to_ras(stored), labels.geometry)
     return folder
 
@@ -66,4 +67,17 @@ def spoiled(labels: np.ndarray) -> np.ndarray:
             part[mask & ~ndimage.binary_erosion(mask)] = 0
         elif target % 3 == 2:
             part[ndimage.binary_dilation(mask) & (part == 0)] = target
+    return moved
+
+
+def far_off(labels: np.ndarray) -> np.ndarray:
+    """Return labels moved by eight voxels along the first two axes, with a cube of every target far from the others.
+
+    Args:
+        labels: uint8 array of shape (X, Y, Z) with target ids.
+    """
+    moved = np.roll(labels, (8, 8), (0, 1))
+    for target, box in label_boxes(moved).items():
+        corner = [size - (side.start + side.stop) // 2 for size, side in zip(moved.shape, box, strict=True)]
+        moved[tuple(slice(max(0, at - 4), at + 4) for at in corner)] = target
     return moved

@@ -4,33 +4,38 @@
 
 One synthetic case of 512 x 512 x 300 voxels is repeated along z, every second time mirrored, cut to each length and
 written uncompressed, so that reading is no unpacking; the longest is also read packed. Every length is predicted within
-a memory limit by every submission. `arrays_mib` is the image (int16) and its label map (uint8), which grow with the
-length; what is beyond them must not, and no run may take more than the planner's estimate (it counts a second map for
-efficient_nnunet, whose tumor is a map of its own, mostly never touched). `*_s` are the seconds by step of the last run,
-as it recorded them; `ms_a_slice` and the line through all lengths are of the fastest runs, since whatever else the
-machine does only adds to them.
+a memory limit by every submission. `arrays_mib` is the image (int16) and its label maps (uint8; efficient_nnunet has a
+second one, for its tumors), which grow with the length; what is beyond them must not, and no run may take more than the
+planner's estimate. Pages of an array that nobody writes to are not in memory, which would hide growth: memory has a run
+of its own in which the C library fills whatever it hands out (`peak_filled_mib`; glibc). `*_s` are the seconds by step
+of the last run, as it recorded them; `ms_a_slice` and the line through all lengths are of the fastest runs, since
+whatever else the machine does only adds to them.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from label_inputs import synthetic_labels
-from side_by_side import WORK, measure, own_command, parser_of, write_table
+from side_by_side import WORK, measure, own_command, parser_of, run_once, write_table
 
 from flare_core.cases.geometry import Geometry
 from flare_core.cases.nifti import read_image
 from flare_core.cases.nifti_writing import write_image
+from flare_core.inference.submission import load_submission
 from flare_core.paths import ROOT
 from flare_core.systems import SYSTEMS
 
 SLICES = (100, 300, 500, 1000, 2000)
 PACKED = ".nii.gz"
 LIMIT = "4GB"
+FILLED = ("env", "MALLOC_PERTURB_=1")
+"""glibc then writes to all memory that it hands out, zeros that were asked for included."""
 MOST_GROWTH_MIB = 64
 """How much more than the shortest case a longer one may take beyond its arrays. Not 0: what the memory allocator keeps
 differs from run to run by some tens of MiB."""
@@ -61,7 +66,9 @@ def row_of(system: str, slices: int, runs: int, suffix: str = ".nii") -> dict[st
     (measured,) = measure([command], runs)
     record = json.loads((out / ".flare" / f"{slices}.json").read_text())
     found = measured.row()
-    arrays_mib = 512 * 512 * slices * (2 + 1) / MIB
+    _, peak_filled_mib = run_once(replace(command, argv=(*FILLED, *command.argv)))
+    maps = len(load_submission(model).inference.parts)
+    arrays_mib = 512 * 512 * slices * (2 + maps) / MIB
     return {
         "submission": system,
         **found,
@@ -69,8 +76,8 @@ def row_of(system: str, slices: int, runs: int, suffix: str = ".nii") -> dict[st
         "file": suffix,
         "ms_a_slice": round(1000 * found["seconds_min"] / slices, 2),
         "arrays_mib": round(arrays_mib),
-        "beyond_arrays_mib": round(found["peak_mib"] - arrays_mib),
-        "peak_mib_most": round(max(measured.peak_mib)),
+        "peak_filled_mib": round(peak_filled_mib),
+        "beyond_arrays_mib": round(peak_filled_mib - arrays_mib),
         "estimate_mib": round(record["plan"]["estimate"] / MIB),
         "windows_at_once": record["plan"]["batch"],
         **{f"{step}_s": record["timings"].get(step, 0.0) for step in STEPS},
@@ -113,9 +120,9 @@ def main() -> int:
     grown = growth[growth > MOST_GROWTH_MIB]
     for system, mib in grown.items():
         print(f"{system}: {mib} MiB more beyond the arrays than for the shortest case; {MOST_GROWTH_MIB} allowed")
-    exceeded = table[table.peak_mib_most > table.estimate_mib]
+    exceeded = table[table[["peak_mib", "peak_filled_mib"]].max(axis=1) > table.estimate_mib]
     for row in exceeded.itertuples():
-        took = f"took {row.peak_mib_most} MiB, more than the planned {row.estimate_mib}"
+        took = f"took {row.peak_mib} or {row.peak_filled_mib} MiB, more than the planned {row.estimate_mib}"
         print(f"{row.submission}, {row.slices} slices: {took}")
     return int(len(grown) + len(exceeded) > 0)
 

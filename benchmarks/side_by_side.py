@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 
 import pandas as pd
@@ -32,6 +33,8 @@ WORK = RUNS / "benchmarks"
 OWN = "flare_core"
 NO_MEMORY = ("MemoryError", "can't allocate memory", "Unable to allocate")
 """What a process says that got no memory: Python, torch, NumPy."""
+REUSED = "skipped (complete already)"
+"""What a command of ours says of cases that it did not work on."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,9 @@ class Command:
 
     @property
     def key(self) -> str:
-        """Return a name that changes with all that a run follows from: command, processor, and our own source."""
+        """Return a name that changes with what a run follows from: command, its files, processor, our own source."""
         own = sorted((ROOT / "flare_core").rglob("*.py")) if self.tool.startswith(OWN) else []
+        own += [Path(word) for word in self.argv if Path(word).is_file()]
         what = [self.tool, self.version, *map(str, self.argv), processor_name(), *map(file_hash, own)]
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
@@ -99,6 +103,7 @@ class Measured:
             "seconds_median": round(statistics.median(seconds), 3),
             "seconds_max": round(max(seconds), 3),
             "peak_mib": round(statistics.median(self.peak_mib)) if is_done else self.command.most_mib,
+            "measured": date.today().isoformat(),
         }
 
     def run(self, is_counted: bool) -> None:
@@ -176,6 +181,8 @@ def run_once(command: Command) -> tuple[float, float]:
     if found["exit_code"] != 0:
         last = "\n".join(words.splitlines()[-15:])
         raise SystemExit(f"{command.tool} ended with {found['exit_code']}: {last}")
+    if REUSED in words:
+        raise SystemExit(f"{command.tool} found what an earlier run had made, so that nothing was measured: {words}")
     return found["seconds"], found["peak_mib"]
 
 

@@ -16,7 +16,7 @@ def test_every_number_of_the_tables_comes_from_the_committed_results(page):
 
 def test_what_is_not_measured_is_not_met_and_a_peer_without_memory_is_said_to_be(tmp_path):
     assert "met" not in targets_block(tmp_path).replace("not measured", "")
-    own = {"input": "synthetic 512x512x499", "network": "paper", "tool": "flare_core", "processor": "some"}
+    own = {"input": "synthetic 512x512x499", "network": "paper", "tool": "flare_core", "processor": "some", "cores": 2}
     own |= {"runs": 2, "seconds_median": 200.0, "peak_mib": 2048, "outcome": "done"}
     peer = own | {"tool": "nnunetv2", "seconds_median": None, "peak_mib": 20480, "outcome": "out of memory"}
     short = [row | {"input": "synthetic 512x512x100", "outcome": "done"} for row in (own, peer)]
@@ -29,11 +29,40 @@ def test_what_is_not_measured_is_not_met_and_a_peer_without_memory_is_said_to_be
 
 
 def test_a_difference_of_our_evaluation_misses_its_target(tmp_path):
-    row = {"input": "synthetic 512x512x500", "processor": "some", "runs": 3, "seconds_median": 1.0, "peak_mib": 400}
+    row = {"input": "synthetic 512x512x500", "processor": "some", "cores": 2, "runs": 3}
+    row |= {"seconds_median": 1.0, "peak_mib": 400}
     same = {"largest_dsc_difference": 0.0, "largest_nsd_difference": 0.0}
     ours = row | same | {"tool": "flare_core", "largest_nsd_difference": 0.5}
     pd.DataFrame([ours, row | same | {"tool": "surface-distance"}]).to_csv(tmp_path / "evaluation.csv")
     assert "| all inputs | largest difference 0.5 | **missed** |" in targets_block(tmp_path)
+
+
+def test_a_network_that_sees_nothing_proves_nothing_by_its_score(tmp_path):
+    row = {"equal_foreground": 0.995, "equal_foreground_worst_case": 0.95, "processor": "some", "cores": 2}
+    blind = row | {"submission": "blind", "mean_dsc_float32_torch": 0.02, "dsc_points_difference": 0.0}
+    sees = row | {"submission": "sees", "mean_dsc_float32_torch": 70.0, "dsc_points_difference": -0.2}
+    pd.DataFrame([blind, sees]).to_csv(tmp_path / "backends.csv")
+    block = targets_block(tmp_path)
+    assert "99.50% of foreground voxels equal (of a single case: 95.0%) | met |" in block
+    assert "| worst of sees | mean DSC 0.20 points apart | **missed** |" in block
+    assert "| blind | nothing follows" in block
+
+
+def test_memory_that_grows_or_an_estimate_that_is_exceeded_misses_its_target(tmp_path):
+    row = {"submission": "some", "file": ".nii", "processor": "some", "cores": 2, "seconds_min": 1.0, "peak_mib": 100}
+    short = row | {"slices": 100, "peak_filled_mib": 200, "beyond_arrays_mib": 100, "estimate_mib": 300}
+    long = row | {
+        "slices": 200,
+        "peak_filled_mib": 400,
+        "beyond_arrays_mib": 165,
+        "estimate_mib": 399,
+        "seconds_min": 2.0,
+    }
+    pd.DataFrame([short, long]).to_csv(tmp_path / "scaling.csv")
+    block = targets_block(tmp_path)
+    assert "+65 MiB beyond the arrays, 64 allowed | **missed** |" in block
+    assert "no estimate exceeded | **missed** |" in block and "10.00 ms a slice" in block
+    assert "| swinx |  | not measured |" in block
 
 
 def test_a_readme_without_its_marks_is_refused():

@@ -131,6 +131,8 @@ def evaluate_folders(
     with only_run(out) if out is not None else nullcontext():
         cases = [(pair.case, pair) for pair in pairs]
         report = map_cases(score, cases, title="evaluate", engine=engine, folder=out).whole()
+        if report.skipped:
+            log.info("evaluate: %s", report)
         extra = sorted(set(found) - set(wanted))
         warnings = (f"predictions without a reference, not scored: {', '.join(extra)}",) if extra else ()
         return _finish(Evaluation(rules, report.results, report.failures, warnings), scores_csv)

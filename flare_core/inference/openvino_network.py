@@ -68,7 +68,10 @@ class OpenVINONetwork:
         other.batch = batch
         return other
 
-    keeps_its_memory = True
+    @property
+    def keeps_its_memory(self) -> bool:
+        """Whether OpenVINO computes: torch, where it took over, gives back what lived inside a forward pass."""
+        return all(isinstance(one, openvino().AsyncInferQueue) for one in self._compiled.values())
 
     def is_ready_for(self, window: Sequence[int]) -> bool:
         """Say whether windows of this size have been computed."""

@@ -161,7 +161,7 @@ class Planner:
         window = tuple(look.scheme.window_for(network, grid))
         padded = [max(size, side) for size, side in zip(grid, window, strict=True)]
         layer = 4 * padded[0] * padded[1] * window[2]
-        sums = 2 * len(members) * channels * layer + 4 * layer
+        sums = 2 * len(members) * channels * layer + 4 * layer + look.holds_grid * math.prod(grid)
         scores = batch * 2 * 4 * channels * math.prod(window)
         is_ready = self._base and network.keeps_its_memory and network.is_ready_for(window)
         inside = 0

@@ -67,7 +67,9 @@ class RegionEnsemble(Inference):
     def looks(self) -> tuple[Look, ...]:
         """Return the localizer's look and the members'."""
         members = Look((self.members,), self.window, self.average == "probabilities", self.first_model_crop)
-        return (Look((self.localizer,), self.localizer_window), members) if self.localizer else (members,)
+        return (
+            (Look((self.localizer,), self.localizer_window, holds_grid=True), members) if self.localizer else (members,)
+        )
 
     def steps(
         self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks, in_place: bool = False

@@ -50,7 +50,8 @@ class SlidingEnsemble(Inference):
 
     def looks(self) -> tuple[Look, ...]:
         """Return the one look of all members."""
-        return (Look(self.members, self.window, self.average == "probabilities"),)
+        probabilities, holds_grid = self.average == "probabilities", self.resampled == "labels"
+        return (Look(self.members, self.window, probabilities, holds_grid=holds_grid),)
 
     def steps(
         self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks, in_place: bool = False

@@ -57,12 +57,14 @@ class Look:
         scheme: window scheme.
         probabilities: whether they are asked for probabilities, not logits.
         first_waits: whether the scores of the first network wait, whole, for those of the others (`planes.SlabStore`).
+        holds_grid: whether its label map on the networks' grid is held whole.
     """
 
     stages: tuple[str, ...]
     scheme: Any
     probabilities: bool = False
     first_waits: bool = False
+    holds_grid: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,7 +41,10 @@ def test_streamed_reduction_equals_resampling_everything_at_once(shape, grid, ch
     assert np.array_equal(slabs_to_labels(slabs, grid, np.zeros(shape, np.uint8, order="F"), table), 10 * streamed)
     chosen = np.take_along_axis(whole, streamed[None].astype(int), 0)[0]
     assert (chosen >= whole.max(0) - 1e-5).all(), "of two that rounding cannot tell apart either may win"
-    assert (streamed == best_channel(whole)).mean() > 0.999 or whole[0].size < 1000
+    first, second = np.sort(whole, axis=0)[-2:] if channels > 1 else (whole[0] - 1, whole[0])
+    clear = second - first > 2e-5
+    assert np.array_equal(streamed[clear], best_channel(whole)[clear])
+    assert clear.mean() > 0.99 or whole[0].size < 200
 
 
 def test_the_resampling_is_torchs_trilinear_one():

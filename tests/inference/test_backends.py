@@ -89,7 +89,10 @@ def test_a_network_that_openvino_cannot_convert_is_left_to_torch_or_refused(fold
     monkeypatch.setattr(openvino_network, "compiled_network", fails)
     with pytest.raises(ValueError, match=r"net: OpenVINO cannot compute this network \(no rule .*--backend torch"):
         EXACT.open(folder)(_windows())
-    scores = Compute("openvino", exact=True, falls_back=True).open(folder)(_windows())
+    network = Compute("openvino", exact=True, falls_back=True).open(folder)
+    assert network.keeps_its_memory
+    scores = network(_windows())
+    assert not network.keeps_its_memory, "torch gives it back: the planner must count it for every image"
     assert np.allclose(scores, Compute(exact=True).open(folder)(_windows()))
     assert "torch does" in caplog.text
 

@@ -70,6 +70,12 @@ def test_more_slices_cost_their_own_voxels_and_labels_alone():
     assert many - few == 1900 * 512 * 512 * (2 + 1)
 
 
+def test_a_label_map_on_the_networks_grid_counts_where_it_is_held_whole():
+    by_labels = replace(_submission(), inference=replace(_submission().inference, resampled="labels"))
+    few, many = (Planner(by_labels, 8000 * MB).plan(shape, SPACING).estimate for shape in (TALL, TALLER))
+    assert many - few == pytest.approx(1900 * 512 * 512 * (2 + 1 + planning.SLACK), rel=1e-6)
+
+
 def test_with_less_memory_fewer_windows_and_then_a_refusal_that_names_the_least():
     wide = replace(_submission(), networks={"all": [_wide()]})
     needs = [Planner(wide.with_batch(batch), 10**12).plan().estimate for batch in (1, 4)]
