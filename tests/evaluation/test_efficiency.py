@@ -261,7 +261,7 @@ def test_a_used_gpu_counts_as_the_organizers_count_it(tmp_path, predictor, monke
     assert row["memory"] == "gpu" and row["gpu_before_mb"] == 1000 and row["processor"].endswith("+ False GPU")
     assert row["peak_mb"] == whole.max() == 1000 + 500 * len(whole)
     assert row["area_sum_mb_s"] == round(whole.sum() / 10)
-    assert 1 < row["host_peak_mb"] < 1000
+    assert 0 < row["host_peak_mb"] < 1000  # the first of few samples may find a process that has just begun
     assert (row["gpu_process_peak_mb"] == 250) if names_processes else np.isnan(row["gpu_process_peak_mb"])
 
 
