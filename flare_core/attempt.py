@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import resource
 import sys
 import threading
@@ -14,10 +15,11 @@ import time
 import traceback
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
+
+from flare_core.machine import high_water_mb
 
 Cases = Collection[tuple[str, Any]]
 """Pairs (case id, item); may come to an end early."""
@@ -194,10 +196,8 @@ def peak_mb() -> float:
     Linux keeps a mark of it for every process; what `getrusage` says is never less than the process had that started
     this one.
     """
-    with suppress(OSError):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        marks = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
-        if marks:
-            return round(marks[0] / 1024, 1)
+    mark = high_water_mb()
+    if not math.isnan(mark):
+        return round(mark, 1)
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)

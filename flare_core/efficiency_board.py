@@ -201,8 +201,13 @@ CONDITIONS = {"memory": "memory of", "backend": "backend", "precision": "precisi
 
 def alike(rows: pd.DataFrame) -> str:
     """Return in a line the conditions that all rows of an efficiency table share; `readable` leaves them out."""
-    shared = {name: rows[name].iloc[0] for name in CONDITIONS if name in rows and rows[name].nunique(dropna=False) == 1}
-    return "All rows: " + "; ".join(f"{CONDITIONS[name]} {value}" for name, value in shared.items()) if shared else ""
+    shared = [f"{CONDITIONS[name]} {rows[name].iloc[0]}" for name in _shared(rows)]
+    return f"All rows: {'; '.join(shared)}" if shared else ""
+
+
+def _shared(rows: pd.DataFrame) -> list[str]:
+    """Return which of the conditions have one value in all rows."""
+    return [name for name in CONDITIONS if name in rows and rows[name].nunique(dropna=False) == 1]
 
 
 def readable(rows: pd.DataFrame) -> pd.DataFrame:
@@ -221,8 +226,7 @@ def readable(rows: pd.DataFrame) -> pd.DataFrame:
         "failure": "failure",
     }
     empty = [name for name in ("options", "failure") if name in rows and not as_text(rows[name]).any()]
-    shared = [name for name in CONDITIONS if name in rows and rows[name].nunique(dropna=False) == 1]
-    shown = [name for name in names if name in rows and name not in (*empty, *shared)]
+    shown = [name for name in names if name in rows and name not in (*empty, *_shared(rows))]
     return rows[shown].rename(columns=names)
 
 

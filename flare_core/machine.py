@@ -3,6 +3,7 @@
 Serves measurements and the report; holds no other knowledge.
 """
 
+import math
 import os
 import platform
 from pathlib import Path
@@ -24,3 +25,18 @@ def processor_name() -> str:
 def usable_cores() -> int:
     """Return the cores that this process may use, which in a container are fewer than the machine's."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def high_water_mb(pid: int | str = "self", otherwise: float = math.nan) -> float:
+    """Return the most resident memory that a process had until now, in MB of 2**20 bytes, as Linux keeps it.
+
+    Args:
+        pid: of the process; "self" is this one.
+        otherwise: what to return where nothing tells.
+    """
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return otherwise
+    marks = [int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")]
+    return marks[0] if marks else otherwise

@@ -21,6 +21,8 @@ from typing import Any
 
 import psutil
 
+from flare_core.machine import high_water_mb
+
 MB = 2**20
 PERIOD_S = 0.1
 
@@ -139,18 +141,8 @@ class _Tree:
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 continue
             pids.add(process.pid)
-            self.largest_mb[process.pid] = _high_water_mb(process.pid, self.largest_mb.get(process.pid, math.nan))
+            self.largest_mb[process.pid] = high_water_mb(process.pid, self.largest_mb.get(process.pid, math.nan))
         return total, pids
-
-
-def _high_water_mb(pid: int, before: float) -> float:
-    """Return the kernel's high-water mark of resident memory, or `before` where it tells none."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return before
-    marks = [int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")]
-    return marks[0] if marks else before
 
 
 def watch_process(

@@ -24,8 +24,8 @@ from flare_core.inference.trace import Look
 from flare_core.machine import usable_cores
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
-WORKSPACE = {"float32": 2.0, "bfloat16": 1.0}
-"""Convolutions need copies of their input: up to 1.9 times of what `window_bytes` counts was measured in float32."""
+WORKSPACE = 2.0
+"""Convolutions need copies of their input: up to 1.9 times of what `window_bytes` counts was measured."""
 CUDA_CONTEXT = 600 * 10**6
 """What a process takes on a card before its first tensor, libraries included."""
 RULES_BYTES = 12
@@ -150,7 +150,7 @@ class Planner:
         network = self.submission.networks[look.stages[0]][0]
         window = look.scheme.window_for(network, network.preprocessing.grid_shape(shape, spacing_mm))
         channels = network.scheme.channels
-        inside = WORKSPACE["float32"] * window_bytes(network.architecture, channels, tuple(window))
+        inside = WORKSPACE * window_bytes(network.architecture, channels, tuple(window))
         return int(weights + batch * (inside + 2 * 4 * channels * math.prod(window)))
 
     def _look(self, shape: Sequence[int], spacing_mm: Sequence[float], look: Look, batch: int) -> int:
@@ -164,9 +164,7 @@ class Planner:
         sums = 2 * len(members) * channels * layer + 4 * layer + look.holds_grid * math.prod(grid)
         scores = batch * 2 * 4 * channels * math.prod(window)
         is_ready = self._base and network.keeps_its_memory and network.is_ready_for(window)
-        inside = 0
-        if not is_ready:
-            inside = batch * WORKSPACE[network.precision] * window_bytes(network.architecture, channels, window)
+        inside = 0 if is_ready else batch * WORKSPACE * window_bytes(network.architecture, channels, window)
         splines = 0
         if getattr(network.preprocessing, "order", 1) != 1:
             splines = spline_bytes(shape, grid, window[2])

@@ -45,6 +45,7 @@ PREDICTOR = """
 import json, os, sys, time
 from pathlib import Path
 image, out = Path(sys.argv[2]), Path(sys.argv[4])
+time.sleep(0.15)  # to be there at the second sample: the first may find a process that has just begun
 with open(Path(__file__).with_name("calls.txt"), "a") as calls:
     calls.write(" ".join(sys.argv[1:2] + sys.argv[7:]) + "\\n")
 case = image.name.removesuffix("_0000.nii.gz")
@@ -261,7 +262,7 @@ def test_a_used_gpu_counts_as_the_organizers_count_it(tmp_path, predictor, monke
     assert row["memory"] == "gpu" and row["gpu_before_mb"] == 1000 and row["processor"].endswith("+ False GPU")
     assert row["peak_mb"] == whole.max() == 1000 + 500 * len(whole)
     assert row["area_sum_mb_s"] == round(whole.sum() / 10)
-    assert 0 < row["host_peak_mb"] < 1000  # the first of few samples may find a process that has just begun
+    assert 1 < row["host_peak_mb"] < 1000
     assert (row["gpu_process_peak_mb"] == 250) if names_processes else np.isnan(row["gpu_process_peak_mb"])
 
 

@@ -92,17 +92,6 @@ def _wide():
     return replace(fake_network(SEPARATE), architecture=SegResNet(64, (1, 1), 1))
 
 
-def test_half_the_precision_needs_about_half_the_memory_inside_the_network():
-    wide = Submission(_submission(1).inference, {"all": [_wide()]}, {})
-    half = replace(wide, networks={"all": [replace(_wide(), bfloat16=True)]})
-    plans = [Planner(submission, 10**12).plan((64, 64, 64), SPACING) for submission in (wide, half)]
-    assert [plan.precision for plan in plans] == ["float32", "bfloat16"]
-    between = sum(plan.estimate for plan in plans) // 2
-    assert Planner(half, between).plan((64, 64, 64), SPACING) == plans[1]
-    with pytest.raises(TooLarge, match="in float32"):
-        Planner(wide, between).plan((64, 64, 64), SPACING)
-
-
 @pytest.mark.parametrize("depth", [144, 224])
 def test_the_published_windows_of_nvauto_do_not_fit_into_four_gigabytes_on_a_processor(depth):
     stage = SYSTEMS["nvauto"].stage("round2")
