@@ -17,7 +17,7 @@ import numpy as np
 Corner = tuple[int, int, int]
 
 IN_MEMORY = 64 * 2**20
-"""Bytes of scores that a `SlabStore` keeps in memory; more goes to a temporary file."""
+"""Bytes of scores that may wait in memory whatever its limit; more go to a file, so as not to grow with the slices."""
 
 
 class Planes(Protocol):
@@ -131,10 +131,14 @@ class Cropped:
 
 
 class SlabStore:
-    """Scores that are put away plane by plane and read again; what is too large for the memory lies in a file."""
+    """Scores that are put away plane by plane and read again.
 
-    def __init__(self) -> None:
-        self._file = SpooledTemporaryFile(max_size=IN_MEMORY)
+    Args:
+        in_memory: bytes that it may hold in memory; all lie in a temporary file as soon as there are more.
+    """
+
+    def __init__(self, in_memory: int = IN_MEMORY) -> None:
+        self._file = SpooledTemporaryFile(max_size=max(in_memory, 1))  # 0 would be no limit
         self._plane: tuple[int, ...] | None = None
 
     def __enter__(self) -> SlabStore:

@@ -1,4 +1,4 @@
-"""Keep a prediction within a memory limit: choose how many windows are computed at once, or refuse.
+"""Keep a prediction within a memory limit: choose windows at once and where scores wait, or refuse.
 
 Serves `flare predict --max-memory`. The estimate counts the process as it is, the image and its label map, the sums of
 the windows that are under way and what lives inside the network; none of these but the first two grows with the number
@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
@@ -47,24 +48,31 @@ class Plan:
     """How one image is predicted.
 
     Attributes:
-        batch: windows computed at once; None leaves it to the network or the window scheme.
-        precision: of the networks; "" if nobody asked. The fastest that the processor has also takes the least memory,
-            so that it is given up for no limit, and taken unless float32 was asked for.
-        waiting: bytes of scores that wait for those of other networks. Up to `IN_MEMORY` they stay in memory, more is
-            in a temporary file, so that memory does not grow with the slices. All other sums leave window by window.
-        estimate: bytes of the whole process at its peak; None if nobody asked.
+        batch: windows computed at once.
+        precision: of the networks. The fastest that the processor has also takes the least memory, so that it is given
+            up for no limit, and taken unless float32 was asked for.
+        waiting: bytes of scores that wait for those of other networks. All other sums leave window by window.
+        in_file: whether these wait in a temporary file: more than `IN_MEMORY` always, less where the limit is too low.
+        estimate: bytes of the whole process at its peak; None without a limit.
     """
 
-    batch: int | None = None
-    precision: str = ""
+    batch: int
+    precision: str
     waiting: int = 0
+    in_file: bool = False
     estimate: int | None = None
 
     def __str__(self) -> str:
         windows = "1 window at a time" if self.batch == 1 else f"{self.batch} windows at a time"
-        place = "memory" if self.waiting <= IN_MEMORY else "a temporary file"
+        place = "a temporary file" if self.in_file else "memory"
         waiting = f", {in_units(self.waiting)} of scores wait in {place}" if self.waiting else ""
-        return f"{self.precision}, {windows}{waiting}, about {in_units(self.estimate)} at most"
+        most = "no memory limit" if self.estimate is None else f"about {in_units(self.estimate)} at most"
+        return f"{self.precision}, {windows}{waiting}, {most}"
+
+    def applied(self, submission: Submission) -> Submission:
+        """Return the submission that predicts in this way."""
+        planned = submission.with_batch(self.batch)
+        return replace(planned, inference=replace(planned.inference, in_memory=0)) if self.in_file else planned
 
 
 class Planner:
@@ -75,8 +83,7 @@ class Planner:
 
     Args:
         submission: what predicts.
-        limit: bytes that the process may take at most, on a CUDA device those that it may take there; None: no limit,
-            nothing is planned.
+        limit: bytes that the process may take at most, on a CUDA device those that it may take there; None: no limit.
     Raises:
         TooLarge: if the networks cannot be held within the limit, whatever the image.
     """
@@ -102,13 +109,15 @@ class Planner:
         Raises:
             TooLarge: if there is none.
         """
+        most, precision = self.submission.batch, self.submission.precision
+        waiting = max((self._waiting(shape, spacing_mm, look) for look in self._looks), default=0)
         if self.limit is None:
-            return Plan()
-        waiting = max(self._waiting(shape, spacing_mm, look) for look in self._looks)
-        for batch in range(self.submission.batch, 0, -1):
-            estimate = self._estimate(shape, spacing_mm, voxel, batch, waiting)
-            plan = Plan(batch, self.submission.precision, waiting, estimate)
-            if plan.estimate <= self.limit:
+            return Plan(most, precision, waiting, waiting > IN_MEMORY)
+        places = (False, True) if 0 < waiting <= IN_MEMORY else (waiting > IN_MEMORY,)
+        for batch, in_file in product(range(most, 0, -1), places):
+            estimate = self._estimate(shape, spacing_mm, voxel, batch, 0 if in_file else waiting)
+            plan = Plan(batch, precision, waiting, in_file, estimate)
+            if estimate <= self.limit:
                 return plan
         least = math.ceil(plan.estimate / 1e7) / 100  # rounded up
         what = "any image" if math.prod(shape) == 1 else f"an image of {' x '.join(map(str, shape))} voxels"
@@ -117,8 +126,8 @@ class Planner:
             "raise --max-memory" + (", or take a submission with smaller windows" if math.prod(shape) == 1 else "")
         )
 
-    def _estimate(self, shape: Sequence[int], spacing_mm: Sequence[float], voxel: int, batch: int, waiting: int) -> int:
-        """Return the bytes at the peak with so many windows at once and so many bytes of scores that wait."""
+    def _estimate(self, shape: Sequence[int], spacing_mm: Sequence[float], voxel: int, batch: int, held: int) -> int:
+        """Return the bytes at the peak with so many windows at once and so many bytes of scores that wait in memory."""
         if self.submission.compute.device.startswith("cuda"):
             return int(CUDA_CONTEXT + max(self._on_card(shape, spacing_mm, look, batch) for look in self._looks))
         maps = len(self.submission.inference.parts)
@@ -126,12 +135,7 @@ class Planner:
         planes = usable_cores() * shape[0] * shape[1] * 4 * 6  # reduction: a few float planes a thread
         looks = [self._look(shape, spacing_mm, look, batch) for look in self._looks]
         slab = shape[0] * shape[1] * min(shape[2], PLANES + 1)
-        return int(
-            self._base
-            + LATE_IMPORTS
-            + arrays
-            + max(SLACK * (max(looks) + planes + min(waiting, IN_MEMORY)), RULES_BYTES * slab)
-        )
+        return int(self._base + LATE_IMPORTS + arrays + max(SLACK * (max(looks) + planes + held), RULES_BYTES * slab))
 
     @property
     def _looks(self) -> tuple[Look, ...]:

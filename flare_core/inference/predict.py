@@ -156,7 +156,7 @@ class Job:
 
     name: str
     made_from: dict[str, str | int]
-    plan: Plan = Plan()
+    plan: Plan | None = None
     image: Volume | None = None
     labels: np.ndarray | None = None
     timings: dict[str, float] = field(default_factory=dict)
@@ -196,13 +196,12 @@ class CaseSteps:
         job, record = Job(name, made_from), self._record(name)
         if _is_made_from(made_from, self.out / f"{name}.nii.gz", record):
             return job
-        if self.planner.limit is not None:
-            place = read_place(path, reading.assume_spacing_mm)
-            try:
-                job.plan = self.planner.plan(place.data.shape, place.spacing_mm, place.data.dtype.itemsize)
-            except TooLarge as error:
-                raise TooLarge(f"{path}: {error}") from None
-            log.info("%s: %s", name, job.plan)
+        place = read_place(path, reading.assume_spacing_mm)
+        try:
+            job.plan = self.planner.plan(place.data.shape, place.spacing_mm, place.data.dtype.itemsize)
+        except TooLarge as error:
+            raise TooLarge(f"{path}: {error}") from None
+        log.info("%s: %s", name, job.plan)
         job.image = read_image(path, volume=reading.volume, assume_spacing_mm=reading.assume_spacing_mm, dtype=None)
         job.timings["read"] = time.perf_counter() - start
         return job
@@ -213,7 +212,7 @@ class CaseSteps:
             return job
         start = time.perf_counter()
         with Timings().listening() as steps, warnings_of_this_thread(job.name) as said:
-            predict = self.planner.submission.with_batch(job.plan.batch)
+            predict = job.plan.applied(self.planner.submission)
             job.labels = predict(job.image.data, job.image.spacing_mm)
         image = job.image
         job.image = replace(image, data=np.broadcast_to(np.uint8(0), image.data.shape))
@@ -239,10 +238,9 @@ class CaseSteps:
             "timings": {step: round(spent, 3) for step, spent in job.timings.items()},
             "windows": job.windows,
             "network_voxels": job.voxels,
+            "plan": asdict(job.plan),
             "warnings": [*job.image.warnings, *job.warnings],
         }
-        if job.plan.estimate is not None:
-            content["plan"] = asdict(job.plan)
         write_file(self._record(job.name), json.dumps(content, indent=2) + "\n")
         return Prediction(target, seconds, reused=False)
 

@@ -20,7 +20,7 @@ from flare_core.cases.labels import BY_NAME, ORGANS, LabelScheme
 from flare_core.cases.regions import whole
 from flare_core.inference.backends import Network
 from flare_core.inference.ensemble import is_constant, mean_slabs
-from flare_core.inference.planes import Cropped, SlabStore
+from flare_core.inference.planes import IN_MEMORY, Cropped, SlabStore
 from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.inference.trace import Inference, Look, Networks, Spacing, Step, WindowRecord, cleaned, window_record
 
@@ -45,6 +45,7 @@ class RegionEnsemble(Inference):
         favored: (channel, factor) pairs: a channel's mean score counts so many times before the largest one wins. The
             mean of networks that rarely agree on a small target stays below a half where each of them is sure.
         most: so many of the members at most, the first ones; None: all of them.
+        in_memory: bytes of the first model's scores that may wait for the others' in memory, not in a file.
     """
 
     localizer: str
@@ -58,6 +59,7 @@ class RegionEnsemble(Inference):
     postprocessing: tuple
     favored: tuple[tuple[int, float], ...] = ()
     most: int | None = None
+    in_memory: int = IN_MEMORY
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -118,7 +120,7 @@ class RegionEnsemble(Inference):
         if not self.first_model_crop or len(members) == 1:
             yield from mean_slabs(members, grid, self.window, self.average)
             return
-        with SlabStore() as first:
+        with SlabStore(self.in_memory) as first:
             seen = Extent(members[0].scheme)
             for slab in mean_slabs(members[:1], grid, self.window, self.average):
                 seen.add(slab)

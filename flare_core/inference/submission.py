@@ -89,7 +89,7 @@ class Submission:
         """Most windows that any of its networks computes at once."""
         schemes = [getattr(look.scheme, "batch", 1) for look in self.inference.looks()]
         given = [network.batch for network in self.all_networks if network.batch]
-        return max(given or schemes)
+        return max(given or schemes, default=1)
 
     def known_windows(self) -> list[tuple[Network, tuple[int, int, int], bool]]:
         """Return every network with its window where that does not depend on the image, and whether it is asked for

@@ -8,15 +8,13 @@ from fake_networks import SPACING, Constant, fake_network
 
 from flare_core.attempt import peak_mb
 from flare_core.cases.labels import SEPARATE
-from flare_core.inference import planes
 from flare_core.inference.region_ensemble import RegionEnsemble
 from flare_core.inference.sliding_window import SlidingWindow
 
 torch.set_num_threads(1)
-planes.IN_MEMORY = 2**20
 slices = int(sys.argv[1])
 window = SlidingWindow((32, 32, 32))
-inference = RegionEnsemble("", "all", window, window, (0, 1), 4.0, True, "probabilities", ())
+inference = RegionEnsemble("", "all", window, window, (0, 1), 4.0, True, "probabilities", (), in_memory=2**20)
 members = [fake_network(SEPARATE, Constant([0.0] * 7 + [1.0] + [0.0] * 7)) for _ in range(2)]
 image = np.zeros((96, 96, slices), np.float32)
 image[0] = 1

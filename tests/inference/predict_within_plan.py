@@ -20,10 +20,12 @@ from flare_core.inference.submission import Submission
 WINDOW = SlidingWindow((32, 32, 32))
 AS_NNUNET = NnUNetPreprocessing("RAS", NoNormalization(), NnUNetResampling(3), SPACING)
 SPLINES = type(GRID)(SPACING, GRID.intensity, order=3)
+FIRST_WAITS = RegionEnsemble("", "all", WINDOW, WINDOW, (0, 1), 4.0, True, "logits", ())
 WAYS = {
     "an imported nnU-Net": (NnUNetPredictor("all", (32, 32, 32)), AS_NNUNET, (1.0, 1.0, 1.0)),
     "cubic splines": (SlidingEnsemble(("all",), WINDOW), SPLINES, (1.0, 1.0, 1.0)),
-    "scores that wait": (RegionEnsemble("", "all", WINDOW, WINDOW, (0, 1), 4.0, True, "logits", ()), GRID, SPACING),
+    "scores in memory": (FIRST_WAITS, GRID, SPACING),
+    "scores in a file": (FIRST_WAITS, GRID, SPACING),
 }
 
 torch.set_num_threads(1)
@@ -35,7 +37,7 @@ planner = Planner(submission, 64 * 10**9)
 image = np.ones(shape, np.int16, order="F")  # nnU-Net crops zeros
 image[0] = 2
 plan = planner.plan(shape, spacing_mm, image.itemsize)
-labels = planner.submission.with_batch(plan.batch)(image, spacing_mm)
+labels = plan.applied(planner.submission)(image, spacing_mm)
 assert labels.shape == shape and (labels == 7).all()
 peak = round(peak_mb() * 2**20)
-print(json.dumps({"planned": plan.estimate, "waiting": plan.waiting, "peak": peak}))
+print(json.dumps({"planned": plan.estimate, "waiting": plan.waiting, "in_file": plan.in_file, "peak": peak}))

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flare_core.inference import planes
 from flare_core.inference.planes import Cropped, Held, Padded, SlabStore
 
 VOLUME = np.arange(3 * 4 * 5, dtype=np.float32).reshape(3, 4, 5)
@@ -29,11 +28,10 @@ def test_a_crop_counts_from_its_own_first_plane():
     assert cropped.shape == (3, 4, 3) and np.array_equal(cropped.planes(1, 3), VOLUME[..., 3:5])
 
 
-@pytest.mark.parametrize("in_memory", [1, 10**9])
-def test_stored_slabs_come_back_in_any_portions(in_memory, monkeypatch):
-    monkeypatch.setattr(planes, "IN_MEMORY", in_memory)
+@pytest.mark.parametrize("in_memory", [0, 1, 10**9])
+def test_stored_slabs_come_back_in_any_portions(in_memory):
     scores = np.random.default_rng(0).normal(size=(2, 3, 4, 9)).astype(np.float32)
-    with SlabStore() as store:
+    with SlabStore(in_memory) as store:
         for slab in np.split(scores, [4, 8], axis=3):
             store.append(slab)
         assert np.array_equal(store.planes(3, 9), scores[..., 3:])

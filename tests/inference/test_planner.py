@@ -41,8 +41,9 @@ def _submission(batch=4):
     return Submission(inference, {"all": [fake_network(SEPARATE)]}, {})
 
 
-def test_without_a_limit_nothing_is_planned():
-    assert Planner(_submission()).plan(TALLER, SPACING) == Plan()
+def test_without_a_limit_the_plan_is_the_fastest_and_nothing_is_estimated():
+    plan = Planner(_submission()).plan(TALLER, SPACING)
+    assert plan == Plan(4, "float32") and str(plan) == "float32, 4 windows at a time, no memory limit"
 
 
 def test_with_enough_memory_all_windows_of_a_batch_are_computed_at_once():
@@ -60,6 +61,8 @@ def test_the_plan_says_where_scores_wait_for_other_networks():
     assert few.waiting == SEPARATE.channels * 4 * 64 * 64 * 100 and "0.02 GB of scores wait in memory" in str(few)
     assert "0.25 GB of scores wait in a temporary file" in str(many)
     assert more.estimate - many.estimate == 1000 * 64 * 64 * (2 + 1)
+    without_them = Planner(Submission(inference, networks, {}), few.estimate - few.waiting)
+    assert without_them.plan((64, 64, 100), SPACING).in_file
     alone = Submission(replace(inference, first_model_crop=False), networks, {})
     assert Planner(alone, 8000 * MB).plan((64, 64, 1000), SPACING).waiting == 0
 
@@ -128,7 +131,12 @@ def test_nnunets_own_mode_holds_whole_volumes_and_is_counted_so():
 
 @pytest.mark.parametrize(
     ("way", "shape"),
-    [("an imported nnU-Net", (128, 128, 600)), ("cubic splines", (512, 512, 200)), ("scores that wait", (96, 96, 900))],
+    [
+        ("an imported nnU-Net", (128, 128, 600)),
+        ("cubic splines", (512, 512, 200)),
+        ("scores in memory", (96, 96, 100)),
+        ("scores in a file", (96, 96, 900)),
+    ],
 )
 def test_what_is_planned_is_what_it_takes(way, shape):
     tests = Path(__file__).parents[1]
@@ -138,7 +146,7 @@ def test_what_is_planned_is_what_it_takes(way, shape):
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout)
     assert 0.5 * found["planned"] < found["peak"] <= found["planned"]
-    assert (found["waiting"] > 0) == (way == "scores that wait")
+    assert (found["waiting"] > 0) == way.startswith("scores") and found["in_file"] == (way == "scores in a file")
 
 
 def test_on_a_card_only_weights_and_windows_count():
