@@ -72,7 +72,7 @@ class Plan:
     def applied(self, submission: Submission) -> Submission:
         """Return the submission that predicts in this way."""
         planned = submission.with_batch(self.batch)
-        return replace(planned, inference=replace(planned.inference, in_memory=0)) if self.in_file else planned
+        return replace(planned, inference=replace(planned.inference, waits_in_file=True)) if self.in_file else planned
 
 
 class Planner:

@@ -45,7 +45,7 @@ class RegionEnsemble(Inference):
         favored: (channel, factor) pairs: a channel's mean score counts so many times before the largest one wins. The
             mean of networks that rarely agree on a small target stays below a half where each of them is sure.
         most: so many of the members at most, the first ones; None: all of them.
-        in_memory: bytes of the first model's scores that may wait for the others' in memory, not in a file.
+        waits_in_file: the first model's scores wait for the others' in a file even where memory would hold them.
     """
 
     localizer: str
@@ -59,7 +59,7 @@ class RegionEnsemble(Inference):
     postprocessing: tuple
     favored: tuple[tuple[int, float], ...] = ()
     most: int | None = None
-    in_memory: int = IN_MEMORY
+    waits_in_file: bool = False
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -120,7 +120,7 @@ class RegionEnsemble(Inference):
         if not self.first_model_crop or len(members) == 1:
             yield from mean_slabs(members, grid, self.window, self.average)
             return
-        with SlabStore(self.in_memory) as first:
+        with SlabStore(0 if self.waits_in_file else IN_MEMORY) as first:
             seen = Extent(members[0].scheme)
             for slab in mean_slabs(members[:1], grid, self.window, self.average):
                 seen.add(slab)

@@ -14,7 +14,7 @@ from flare_core.inference.sliding_window import SlidingWindow
 torch.set_num_threads(1)
 slices = int(sys.argv[1])
 window = SlidingWindow((32, 32, 32))
-inference = RegionEnsemble("", "all", window, window, (0, 1), 4.0, True, "probabilities", (), in_memory=2**20)
+inference = RegionEnsemble("", "all", window, window, (0, 1), 4.0, True, "probabilities", (), waits_in_file=True)
 members = [fake_network(SEPARATE, Constant([0.0] * 7 + [1.0] + [0.0] * 7)) for _ in range(2)]
 image = np.zeros((96, 96, slices), np.float32)
 image[0] = 1
