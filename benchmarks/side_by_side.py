@@ -83,6 +83,7 @@ class Measured:
         seconds, peak_mib: one number a run, the whole process from start to end.
         inside_seconds: one number a run, as the run itself says.
         outcome: `done` or `out of memory`: then no further run was tried.
+        measured: the day of the last run.
     """
 
     command: Command
@@ -90,6 +91,7 @@ class Measured:
     peak_mib: list[float] = field(default_factory=list)
     inside_seconds: list[float] = field(default_factory=list)
     outcome: str = "done"
+    measured: str = ""
 
     def row(self) -> dict[str, object]:
         """Return the columns that every benchmark has; what ran out of memory has no seconds and had its limit."""
@@ -103,7 +105,7 @@ class Measured:
             "seconds_median": round(statistics.median(seconds), 3),
             "seconds_max": round(max(seconds), 3),
             "peak_mib": round(statistics.median(self.peak_mib)) if is_done else self.command.most_mib,
-            "measured": date.today().isoformat(),
+            "measured": self.measured,
         }
 
     def run(self, is_counted: bool) -> None:
@@ -113,6 +115,7 @@ class Measured:
             command = replace(command, argv=command.warm_up, removed=())
         for folder in command.removed:
             shutil.rmtree(folder, ignore_errors=True)
+        self.measured = date.today().isoformat()
         try:
             seconds, peak_mib = run_once(command)
         except OutOfMemory:

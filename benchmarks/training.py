@@ -101,9 +101,10 @@ def main() -> int:
     dataset, rows, seen = Dataset.load(embedded_cohort("mini")), [], set()
     for key in options.systems:
         for stage in SYSTEMS[key].at("mini").stages:
-            same = (stage.network, stage.sampling, stage.augmentation, stage.loss, stage.optimization.batch)
-            if repr(same) not in seen:
-                seen.add(repr(same))
+            same = repr((stage.network, stage.sampling, stage.augmentation, stage.loss, stage.objective))
+            same += f", {stage.optimization.batch} patches"
+            if same not in seen:
+                seen.add(same)
                 rows.append({"system": key, "stage": stage.name, **measure_stage(stage, dataset, options.runs)})
                 print(rows[-1], flush=True)
     if not options.no_table:

@@ -74,16 +74,17 @@ def prediction(table: pd.DataFrame) -> Iterator[Found]:
 
 
 def evaluation(table: pd.DataFrame) -> Iterator[Found]:
-    """Compare with the package that the official script came from, on the cases that were named."""
-    for given in ("512x512x500", "512x512x500, far off"):
-        rows = table[table.input == f"synthetic {given}"].set_index("tool")
-        if not len(rows):
+    """Compare with the package that the official script came from; smaller cases than the named ones are not judged."""
+    named = ["synthetic 512x512x500", "synthetic 512x512x500, far off"]
+    for given in dict.fromkeys([*named, *table.input]):
+        rows = table[table.input == given].set_index("tool")
+        if not {"flare_core", "surface-distance"} <= set(rows.index):
             yield Found(given, "", None)
             continue
-        own, peer = rows.loc["flare_core"], rows.loc["surface-distance"]
+        own, peer, is_named = rows.loc["flare_core"], rows.loc["surface-distance"], given in named
         times, share = peer.seconds_median / own.seconds_median, own.peak_mib / peer.peak_mib
-        yield Found(given, f"{times:.1f} times as fast", times >= 10)
-        yield Found(given, f"{share:.2f} of its memory", share < 0.5)
+        yield Found(given, f"{times:.1f} times as fast", times >= 10 if is_named else None)
+        yield Found(given, f"{share:.2f} of its memory", share < 0.5 if is_named else None)
     ours = table[table.tool == "flare_core"]
     most = max(ours.largest_dsc_difference.max(), ours.largest_nsd_difference.max())
     yield Found("all inputs", f"largest difference {most:g}", most == 0)
@@ -149,7 +150,9 @@ def _not_measured(systems: pd.Series) -> Iterator[Found]:
 
 TARGETS = (
     Target("4 times as fast as nnU-Net (10 with AMX) at half its peak, the paper's network", "prediction", prediction),
-    Target("10 times the official evaluation, less than half its memory, no difference", "evaluation", evaluation),
+    Target(
+        "10 times the official evaluation at half its memory (512x512x500), no difference", "evaluation", evaluation
+    ),
     Target("50 times MONAI's DataAnalyzer", "analysis", analysis),
     Target("first window 0.6 s after a later start", "cold_start", cold_start),
     Target("99 % of foreground voxels and 0.1 DSC points of float32 torch", "backends", backends),

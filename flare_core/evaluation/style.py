@@ -116,7 +116,8 @@ def fit_pictures(figure: PaperFigure, panels: np.ndarray, widths: Sequence[float
     tall = [max(width * _shape(axes) for width, axes in zip(columns, row, strict=True)) for row in panels]
     above, below = np.transpose([np.max([_room_in(axes) for axes in row], axis=0) for row in panels])
     head, foot = (max(map(_height_in, parts), default=0.0) for parts in (figure.texts, figure.legends))
-    page = figure.get_figwidth(), sum(tall) + above.sum() + (below + GAP_IN).sum() + 2 * EDGE_IN + head + foot
+    gaps = GAP_IN * (len(panels) - 1 + bool(figure.legends))
+    page = figure.get_figwidth(), sum(tall) + above.sum() + below.sum() + gaps + 2 * EDGE_IN + head + foot
     figure.set_layout_engine("none")
     figure.set_size_inches(page)
     for text in figure.texts:

@@ -25,8 +25,9 @@ from flare_core.inference.trace import Look
 from flare_core.machine import usable_cores
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
-WORKSPACE = 2.0
-"""Convolutions need copies of their input: up to 1.9 times of what `window_bytes` counts was measured."""
+WORKSPACE = {"float32": 2.0, "bfloat16": 1.4}
+"""Convolutions need copies of their input: up to 1.9 times of what `window_bytes` counts was measured in float32. In
+bfloat16 the same windows took 0.55 to 0.7 of that (OpenVINO: swinx and efficient_nnunet; torch: nvauto)."""
 CUDA_CONTEXT = 600 * 10**6
 """What a process takes on a card before its first tensor, libraries included."""
 RULES_BYTES = 12
@@ -48,12 +49,14 @@ class Plan:
     """How one image is predicted.
 
     Attributes:
-        batch: windows computed at once.
+        batch: windows that a network computes at once, at most.
         precision: of the networks. The fastest that the processor has also takes the least memory, so that it is given
             up for no limit, and taken unless float32 was asked for.
-        waiting: bytes of scores that wait for those of other networks. All other sums leave window by window.
-        in_file: whether these wait in a temporary file: more than `IN_MEMORY` always, less where the limit is too low.
-        estimate: bytes of the whole process at its peak; None without a limit.
+        waiting: bytes of scores that wait for those of other networks, at most (a crop leaves fewer). All other sums
+            leave window by window.
+        in_file: whether these go to a temporary file at once, as the limit has no room for them. Else they do so when
+            they are more than `IN_MEMORY`, so that memory does not grow with the slices.
+        estimate: bytes of the whole process at its peak; None without a limit: then all is as the submission has it.
     """
 
     batch: int
@@ -64,13 +67,16 @@ class Plan:
 
     def __str__(self) -> str:
         windows = "1 window at a time" if self.batch == 1 else f"{self.batch} windows at a time"
-        place = "a temporary file" if self.in_file else "memory"
-        waiting = f", {in_units(self.waiting)} of scores wait in {place}" if self.waiting else ""
+        spill = f", beyond {in_units(IN_MEMORY)} in a temporary file" if self.waiting > IN_MEMORY else ""
+        place = "a temporary file" if self.in_file else f"memory{spill}"
+        waiting = f", up to {in_units(self.waiting)} of scores wait in {place}" if self.waiting else ""
         most = "no memory limit" if self.estimate is None else f"about {in_units(self.estimate)} at most"
         return f"{self.precision}, {windows}{waiting}, {most}"
 
     def applied(self, submission: Submission) -> Submission:
         """Return the submission that predicts in this way."""
+        if self.estimate is None:
+            return submission
         planned = submission.with_batch(self.batch)
         return replace(planned, inference=replace(planned.inference, waits_in_file=True)) if self.in_file else planned
 
@@ -97,7 +103,7 @@ class Planner:
         self.submission = submission.with_batch(self.plan().batch)
         self.submission.prepare()
         for network, window, probabilities in self.submission.known_windows():
-            network(np.zeros((self.submission.batch, 1, *window), np.float32), probabilities)
+            network(np.zeros((network.batch, 1, *window), np.float32), probabilities)
         self._base = resident_bytes()
 
     def plan(self, shape: Sequence[int] = (1, 1, 1), spacing_mm: Sequence[float] = (1, 1, 1), voxel: int = 2) -> Plan:
@@ -112,10 +118,10 @@ class Planner:
         most, precision = self.submission.batch, self.submission.precision
         waiting = max((self._waiting(shape, spacing_mm, look) for look in self._looks), default=0)
         if self.limit is None:
-            return Plan(most, precision, waiting, waiting > IN_MEMORY)
-        places = (False, True) if 0 < waiting <= IN_MEMORY else (waiting > IN_MEMORY,)
-        for batch, in_file in product(range(most, 0, -1), places):
-            estimate = self._estimate(shape, spacing_mm, voxel, batch, 0 if in_file else waiting)
+            return Plan(most, precision, waiting)
+        for batch, in_file in product(range(most, 0, -1), (False, True)):
+            held = 0 if in_file else min(waiting, IN_MEMORY)
+            estimate = self._estimate(shape, spacing_mm, voxel, batch, held)
             plan = Plan(batch, precision, waiting, in_file, estimate)
             if estimate <= self.limit:
                 return plan
@@ -153,14 +159,15 @@ class Planner:
         weights = sum(network.weight_bytes for network in self.submission.all_networks)
         network = self.submission.networks[look.stages[0]][0]
         window = look.scheme.window_for(network, network.preprocessing.grid_shape(shape, spacing_mm))
-        channels = network.scheme.channels
-        inside = WORKSPACE * window_bytes(network.architecture, channels, tuple(window))
+        channels, batch = network.scheme.channels, min(batch, self.submission.windows_at_once(look))
+        inside = WORKSPACE["float32"] * window_bytes(network.architecture, channels, tuple(window))
         return int(weights + batch * (inside + 2 * 4 * channels * math.prod(window)))
 
     def _look(self, shape: Sequence[int], spacing_mm: Sequence[float], look: Look, batch: int) -> int:
         """Return the bytes while the networks of some stages look at an image through a window scheme."""
         members = [network for stage in look.stages for network in self.submission.networks[stage]]
         network, channels = members[0], members[0].scheme.channels
+        batch = min(batch, self.submission.windows_at_once(look))
         grid = network.preprocessing.grid_shape(shape, spacing_mm)
         window = tuple(look.scheme.window_for(network, grid))
         padded = [max(size, side) for size, side in zip(grid, window, strict=True)]
@@ -168,7 +175,7 @@ class Planner:
         sums = 2 * len(members) * channels * layer + 4 * layer + look.holds_grid * math.prod(grid)
         scores = batch * 2 * 4 * channels * math.prod(window)
         is_ready = self._base and network.keeps_its_memory and network.is_ready_for(window)
-        inside = 0 if is_ready else batch * WORKSPACE * window_bytes(network.architecture, channels, window)
+        inside = 0 if is_ready else batch * WORKSPACE[network.precision] * window_bytes(network.architecture, channels, window)
         splines = 0
         if getattr(network.preprocessing, "order", 1) != 1:
             splines = spline_bytes(shape, grid, window[2])

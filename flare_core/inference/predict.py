@@ -51,11 +51,12 @@ class Reading:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What became of one case: its label file, the seconds of work it took, and whether it was there already."""
+    """What became of one case: its label file, the seconds of work it took, whether it was there already, its plan."""
 
     path: Path
     seconds: float
     reused: bool
+    plan: Plan | None = None
 
 
 def find_images(inputs: Iterable[Path]) -> list[tuple[str, Path]]:
@@ -201,7 +202,7 @@ class CaseSteps:
             job.plan = self.planner.plan(place.data.shape, place.spacing_mm, place.data.dtype.itemsize)
         except TooLarge as error:
             raise TooLarge(f"{path}: {error}") from None
-        log.info("%s: %s", name, job.plan)
+        log.info("plan for %s: %s", name, job.plan)
         job.image = read_image(path, volume=reading.volume, assume_spacing_mm=reading.assume_spacing_mm, dtype=None)
         job.timings["read"] = time.perf_counter() - start
         return job
@@ -242,7 +243,7 @@ class CaseSteps:
             "warnings": [*job.image.warnings, *job.warnings],
         }
         write_file(self._record(job.name), json.dumps(content, indent=2) + "\n")
-        return Prediction(target, seconds, reused=False)
+        return Prediction(target, seconds, reused=False, plan=job.plan)
 
     def _record(self, name: str) -> Path:
         return self.out / STATE / f"{name}.json"

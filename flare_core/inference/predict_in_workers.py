@@ -6,6 +6,7 @@ that reads and writes meanwhile (`predict_files`) is the better choice.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +17,8 @@ from flare_core.inference.planner import Planner
 from flare_core.inference.predict import CaseSteps, Prediction, Reading, held_output
 from flare_core.inference.stored_network import BadModel
 from flare_core.inference.submission import Submission, load_submission, submission_hash
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,11 @@ def predict_in_workers(
     task = PredictCase(model, model.name, out, reading)
     with held_output(out, images):
         cases = [(name, (name, path.resolve())) for name, path in images]
-        return map_cases(task, cases, title="predict", engine=engine, folder=out)
+        report = map_cases(task, cases, title="predict", engine=engine, folder=out)
+    for name, prediction in report.results.items():
+        if prediction.plan:  # workers have no terminal
+            log.info("plan for %s: %s", name, prediction.plan)
+    return report
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class RegionEnsemble(Inference):
         favored: (channel, factor) pairs: a channel's mean score counts so many times before the largest one wins. The
             mean of networks that rarely agree on a small target stays below a half where each of them is sure.
         most: so many of the members at most, the first ones; None: all of them.
-        waits_in_file: the first model's scores wait for the others' in a file even where memory would hold them.
+        waits_in_file: the first model's scores wait for the others' in a file however few they are.
     """
 
     localizer: str
@@ -68,7 +68,8 @@ class RegionEnsemble(Inference):
 
     def looks(self) -> tuple[Look, ...]:
         """Return the localizer's look and the members'."""
-        members = Look((self.members,), self.window, self.average == "probabilities", self.first_model_crop)
+        first_waits = self.first_model_crop and self.most != 1
+        members = Look((self.members,), self.window, self.average == "probabilities", first_waits)
         return (
             (Look((self.localizer,), self.localizer_window, holds_grid=True), members) if self.localizer else (members,)
         )

@@ -30,7 +30,7 @@ from flare_core.inference.sliding_ensemble import SlidingEnsemble
 from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.inference.sparse_window import SparseWindow
 from flare_core.inference.stored_network import BadModel
-from flare_core.inference.trace import Inference
+from flare_core.inference.trace import Inference, Look
 from flare_core.inference.two_stage import TwoStage
 from flare_core.inference.whole_volume import WholeVolume
 from flare_core.inference.without_air import WithoutAir
@@ -87,9 +87,13 @@ class Submission:
     @property
     def batch(self) -> int:
         """Most windows that any of its networks computes at once."""
-        schemes = [getattr(look.scheme, "batch", 1) for look in self.inference.looks()]
-        given = [network.batch for network in self.all_networks if network.batch]
-        return max(given or schemes, default=1)
+        return max(map(self.windows_at_once, self.inference.looks()), default=1)
+
+    def windows_at_once(self, look: Look) -> int:
+        """Return the most windows that a network of a look computes at once."""
+        if isinstance(look.scheme, WholeVolume | NnUNetPredictor):
+            return 1
+        return self.networks[look.stages[0]][0].batch or look.scheme.batch
 
     def known_windows(self) -> list[tuple[Network, tuple[int, int, int], bool]]:
         """Return every network with its window where that does not depend on the image, and whether it is asked for
@@ -120,11 +124,11 @@ class Submission:
 
             build_missing((network.stored, window) for network, window, _ in self.known_windows())
 
-    def with_batch(self, batch: int | None) -> Submission:
-        """Return the submission with so many windows at once; None leaves it as it is."""
-        if batch is None:
-            return self
-        networks = {stage: [one.with_batch(batch) for one in members] for stage, members in self.networks.items()}
+    def with_batch(self, batch: int) -> Submission:
+        """Return the submission with so many windows at once at most."""
+        looks = self.inference.looks()
+        most = {stage: min(batch, self.windows_at_once(look)) for look in looks for stage in look.stages}
+        networks = {stage: [one.with_batch(most[stage]) for one in members] for stage, members in self.networks.items()}
         return replace(self, networks=networks)
 
     def __call__(self, image_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:

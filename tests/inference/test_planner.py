@@ -8,21 +8,26 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_networks import SPACING, fake_network
 
 from flare_core.cases.labels import SEPARATE
+from flare_core.cases.preprocessing import FixedGrid, IntensityWindow
+from flare_core.cases.regions import BodyBox
 from flare_core.inference import footprint
 from flare_core.inference import planner as planning
 from flare_core.inference.backends import Compute
 from flare_core.inference.footprint import window_bytes
 from flare_core.inference.nnunet_mode import NnUNetPredictor
 from flare_core.inference.nnunet_preprocessing import NnUNetPreprocessing, NnUNetResampling, NoNormalization
+from flare_core.inference.planes import IN_MEMORY, SlabStore
 from flare_core.inference.planner import Plan, Planner, TooLarge, parse_size
 from flare_core.inference.region_ensemble import RegionEnsemble
 from flare_core.inference.sliding_ensemble import SlidingEnsemble
 from flare_core.inference.sliding_window import SlidingWindow
 from flare_core.inference.submission import Submission
+from flare_core.inference.two_stage import TwoStage
 from flare_core.models.segresnet import SegResNet
 from flare_core.recipe import encode
 from flare_core.systems import SYSTEMS
@@ -58,13 +63,47 @@ def test_the_plan_says_where_scores_wait_for_other_networks():
     networks = {"all": [fake_network(SEPARATE)] * 2}
     planner = Planner(Submission(inference, networks, {}), 8000 * MB)
     few, many, more = (planner.plan((64, 64, slices), SPACING) for slices in (100, 1000, 2000))
-    assert few.waiting == SEPARATE.channels * 4 * 64 * 64 * 100 and "0.02 GB of scores wait in memory" in str(few)
-    assert "0.25 GB of scores wait in a temporary file" in str(many)
+    assert few.waiting == SEPARATE.channels * 4 * 64 * 64 * 100 and "up to 0.02 GB of scores wait in memory," in str(
+        few
+    )
+    assert "up to 0.25 GB of scores wait in memory, beyond 0.07 GB in a temporary file," in str(many)
     assert more.estimate - many.estimate == 1000 * 64 * 64 * (2 + 1)
-    without_them = Planner(Submission(inference, networks, {}), few.estimate - few.waiting)
-    assert without_them.plan((64, 64, 100), SPACING).in_file
-    alone = Submission(replace(inference, first_model_crop=False), networks, {})
-    assert Planner(alone, 8000 * MB).plan((64, 64, 1000), SPACING).waiting == 0
+    for one in (replace(inference, first_model_crop=False), replace(inference, most=1)):
+        assert Planner(Submission(one, networks, {}), 8000 * MB).plan((64, 64, 1000), SPACING).waiting == 0
+
+
+def test_where_memory_has_no_room_scores_wait_in_a_file_from_the_first_on(monkeypatch):
+    window, held = SlidingWindow((16, 16, 16)), []
+    inference = RegionEnsemble("", "all", window, window, (0, 1), 4.0, True, "logits", ())
+    submission, image = (
+        Submission(inference, {"all": [fake_network(SEPARATE)] * 2}, {}),
+        np.zeros((20, 20, 90), np.int16),
+    )
+    image[0] = 1
+
+    class Store(SlabStore):
+        def __init__(self, in_memory):
+            held.append(in_memory)
+            super().__init__(in_memory)
+
+    monkeypatch.setattr("flare_core.inference.region_ensemble.SlabStore", Store)
+    room = Planner(submission, 8000 * MB).plan(image.shape, SPACING)
+    tight = Planner(submission, room.estimate - room.waiting).plan(image.shape, SPACING)
+    assert (room.in_file, tight.in_file) == (False, True) and tight.estimate < room.estimate - room.waiting
+    assert "of scores wait in a temporary file, about" in str(tight)
+    labels = [plan.applied(submission)(image, SPACING) for plan in (room, tight)]
+    assert held == [IN_MEMORY, 0] and np.array_equal(*labels)
+
+
+def test_a_network_that_looks_once_at_a_whole_volume_computes_one_window_whatever_the_batch():
+    network = replace(
+        fake_network(SEPARATE, preprocessing=FixedGrid((16, 16, 16), IntensityWindow(-100, 100))), batch=4
+    )
+    inference = TwoStage("all", "all", "all", (0.0, 0.0, 0.0), BodyBox(-500, 0.0))
+    submission = Submission(inference, {"all": [network]}, {})
+    assert submission.batch == 1 and submission.with_batch(3).networks["all"][0].batch == 1
+    by_windows = replace(_submission(2), networks={"all": [replace(fake_network(SEPARATE), batch=None)]})
+    assert by_windows.batch == 2 and by_windows.with_batch(8).networks["all"][0].batch == 2
 
 
 def test_more_slices_cost_their_own_voxels_and_labels_alone():
@@ -146,7 +185,7 @@ def test_what_is_planned_is_what_it_takes(way, shape):
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout)
     assert 0.5 * found["planned"] < found["peak"] <= found["planned"]
-    assert (found["waiting"] > 0) == way.startswith("scores") and found["in_file"] == (way == "scores in a file")
+    assert (found["waiting"] > planning.IN_MEMORY) == (way == "scores in a file")
 
 
 def test_on_a_card_only_weights_and_windows_count():

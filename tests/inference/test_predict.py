@@ -2,19 +2,20 @@
 
 import itertools
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_networks import fake_network
+from fake_networks import Sees, fake_network
 
 from flare_core.attempt import Outcome
 from flare_core.batch import summary_file
 from flare_core.cases.labels import SEPARATE
 from flare_core.cases.nifti import Geometry, read_labels, write_image
-from flare_core.inference.planner import Planner, TooLarge
+from flare_core.inference.planner import Plan, Planner, TooLarge
 from flare_core.inference.postprocessing import RemoveSmall
 from flare_core.inference.predict import BadRequest, CaseSteps, Reading, find_images, predict_files
 from flare_core.inference.sliding_ensemble import SlidingEnsemble
@@ -170,6 +171,27 @@ def test_with_a_memory_limit_a_plan_is_made_for_each_image_or_the_case_refused(i
     assert not Outcome.of_error(refused.value).may_pass
     with pytest.raises(TooLarge, match="any image needs at least"):
         predict_files(find_images([images]), tmp_path / "out2", submission, "m", max_memory=10**6)
+
+
+def test_the_plan_is_said_and_carried_out(images, tmp_path, monkeypatch, caplog):
+    seen = set()
+
+    class Watching(Sees):
+        def forward(self, x):
+            seen.add(len(x))
+            return super().forward(x)
+
+    inference = SlidingEnsemble(("all",), SlidingWindow((2, 2, 4), batch=2))
+    network = fake_network(SEPARATE, Watching(*range(1, SEPARATE.channels)))
+    submission, found = Submission(inference, {"all": [network]}, {}), find_images([images])
+    caplog.set_level(logging.INFO)
+    report = predict_files(found, tmp_path / "free", submission, "m")
+    assert 2 in seen and "plan for c: float32, 2 windows at a time, no memory limit" in caplog.text
+    assert report.results["c"].plan == Plan(2, "float32")
+    monkeypatch.setattr(Planner, "plan", lambda *_: Plan(1, "float32", estimate=10**9))
+    seen.clear()
+    predict_files(found, tmp_path / "tight", submission, "m", max_memory=10**9)
+    assert seen == {1} and "plan for c: float32, 1 window at a time, about 1.00 GB at most" in caplog.text
 
 
 def test_damaged_records_and_label_files_are_made_again(images, submission, tmp_path):
