@@ -51,7 +51,7 @@ def compare(name: str, labels: Path, runs: int) -> list[dict[str, object]]:
     peer = (MONAI.python(), script.with_name("analysis_peer.py"), labels, peer_out)
     commands = [
         Command(OWN, __version__, own, inside=own_out / "seconds.txt"),
-        Command(MONAI.name, MONAI.version, peer, runs=1, inside=peer_out / "seconds.txt"),
+        Command(MONAI.name, MONAI.version, peer, inside=peer_out / "seconds.txt"),
     ]
     found = measure(commands, runs)
     voxels = sum(math.prod(read_place(path).data.shape) for path in labels.glob("*.nii.gz"))
