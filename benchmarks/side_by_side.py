@@ -83,7 +83,7 @@ class Measured:
         seconds, peak_mib: one number a run, the whole process from start to end.
         inside_seconds: one number a run, as the run itself says.
         outcome: `done` or `out of memory`: then no further run was tried.
-        measured: the day of the last run.
+        measured: the day of the last run; "" where an earlier version kept it.
     """
 
     command: Command

@@ -6,6 +6,7 @@ What they measure is not tested: times belong to machines.
 import ast
 import json
 import math
+import re
 import subprocess
 import sys
 
@@ -94,7 +95,9 @@ def test_a_measurement_in_pieces_goes_on_and_what_is_too_large_is_said_to_be(tmp
     assert (first["runs"], second["runs"], large["runs"]) == (1, 1, 0)
     assert large["outcome"] == "out of memory" and math.isnan(large["seconds_median"]) and large["peak_mib"] == 200
     log.unlink()
+    kept.write_text(re.sub(r"\d{4}-\d\d-\d\d", "2001-02-03", kept.read_text()))
     first, second, large = json.loads(run("-c", IN_PIECES, kept, log, "2", cwd=FOLDER).stdout)
+    assert first["measured"] != second["measured"] == large["measured"] == "2001-02-03", "the day of the last run"
     assert log.read_text().split() == ["first", "first"], "a warm-up, and the run that was missing"
     assert (first["runs"], second["runs"], large["outcome"]) == (2, 1, "out of memory")
 

@@ -213,7 +213,7 @@ def _failure(record: ProcessRecord, out: Path, case: str) -> str:
         return f"not done after {record.seconds:.0f} s"
     if record.exit_code < 0:
         return f"ended by signal {-record.exit_code}" + (" (out of memory?)" if record.exit_code == -9 else "")
-    lines = [line.strip() for line in record.output.splitlines() if line.strip()]
+    lines = [line.strip() for line in record.output.splitlines() if line.strip() and not line.startswith("plan for ")]
     reasons = [line.partition(": ")[2] for line in lines if line.startswith((f"{case}: ", "flare predict: "))]
     return (reasons or lines or [f"exit code {record.exit_code} without a word"])[-1][:300]
 

@@ -17,7 +17,7 @@ import numpy as np
 Corner = tuple[int, int, int]
 
 IN_MEMORY = 64 * 2**20
-"""Bytes of scores that may wait in memory whatever its limit; more go to a file, so as not to grow with the slices."""
+"""Bytes of scores that may wait in memory; more lie in a file, so that memory does not grow with the slices."""
 
 
 class Planes(Protocol):

@@ -1,8 +1,8 @@
 """Keep a prediction within a memory limit: choose windows at once and where scores wait, or refuse.
 
-Serves `flare predict --max-memory`. The estimate counts the process as it is, the image and its label map, the sums of
-the windows that are under way and what lives inside the network; none of these but the first two grows with the number
-of slices. `benchmarks/scaling.py` compares it with what was really used.
+Serves `flare predict`, above all with `--max-memory`. The estimate counts the process as it is, the image and its label
+map, the sums of the windows that are under way and what lives inside the network; none of these but the first two grows
+with the number of slices. `benchmarks/scaling.py` compares it with what was really used.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from flare_core.machine import usable_cores
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 WORKSPACE = {"float32": 2.0, "bfloat16": 1.4}
-"""Convolutions need copies of their input: up to 1.9 times of what `window_bytes` counts was measured in float32. In
-bfloat16 the same windows took 0.55 to 0.7 of that (OpenVINO: swinx and efficient_nnunet; torch: nvauto)."""
+"""Convolutions need copies of their input: up to 1.9 times of what `window_bytes` counts was measured in float32. More
+voxels in the windows of swinx's and efficient_nnunet's published networks cost OpenVINO 0.55 and 0.7 times as much in
+bfloat16."""
 CUDA_CONTEXT = 600 * 10**6
 """What a process takes on a card before its first tensor, libraries included."""
 RULES_BYTES = 12
@@ -54,8 +55,8 @@ class Plan:
             up for no limit, and taken unless float32 was asked for.
         waiting: bytes of scores that wait for those of other networks, at most (a crop leaves fewer). All other sums
             leave window by window.
-        in_file: whether these go to a temporary file at once, as the limit has no room for them. Else they do so when
-            they are more than `IN_MEMORY`, so that memory does not grow with the slices.
+        in_file: whether these lie in a temporary file however few they are, as the limit has no room for them. Else
+            they do so if they are more than `IN_MEMORY`.
         estimate: bytes of the whole process at its peak; None without a limit: then all is as the submission has it.
     """
 
@@ -67,7 +68,7 @@ class Plan:
 
     def __str__(self) -> str:
         windows = "1 window at a time" if self.batch == 1 else f"{self.batch} windows at a time"
-        spill = f", beyond {in_units(IN_MEMORY)} in a temporary file" if self.waiting > IN_MEMORY else ""
+        spill = f" (in a temporary file if more than {in_units(IN_MEMORY)})" if self.waiting > IN_MEMORY else ""
         place = "a temporary file" if self.in_file else f"memory{spill}"
         waiting = f", up to {in_units(self.waiting)} of scores wait in {place}" if self.waiting else ""
         most = "no memory limit" if self.estimate is None else f"about {in_units(self.estimate)} at most"
@@ -117,9 +118,10 @@ class Planner:
         """
         most, precision = self.submission.batch, self.submission.precision
         waiting = max((self._waiting(shape, spacing_mm, look) for look in self._looks), default=0)
+        always_in_file = getattr(self.submission.inference, "waits_in_file", False)
         if self.limit is None:
-            return Plan(most, precision, waiting)
-        for batch, in_file in product(range(most, 0, -1), (False, True)):
+            return Plan(most, precision, waiting, always_in_file)
+        for batch, in_file in product(range(most, 0, -1), sorted({always_in_file, True})):
             held = 0 if in_file else min(waiting, IN_MEMORY)
             estimate = self._estimate(shape, spacing_mm, voxel, batch, held)
             plan = Plan(batch, precision, waiting, in_file, estimate)
@@ -175,7 +177,8 @@ class Planner:
         sums = 2 * len(members) * channels * layer + 4 * layer + look.holds_grid * math.prod(grid)
         scores = batch * 2 * 4 * channels * math.prod(window)
         is_ready = self._base and network.keeps_its_memory and network.is_ready_for(window)
-        inside = 0 if is_ready else batch * WORKSPACE[network.precision] * window_bytes(network.architecture, channels, window)
+        workspace = max(WORKSPACE[member.precision] for member in members)
+        inside = 0 if is_ready else batch * workspace * window_bytes(network.architecture, channels, window)
         splines = 0
         if getattr(network.preprocessing, "order", 1) != 1:
             splines = spline_bytes(shape, grid, window[2])
@@ -200,7 +203,7 @@ def parse_size(text: str) -> int:
 
 def in_units(size: float) -> str:
     """Return bytes for people."""
-    return f"{size / 1e9:.2f} GB"
+    return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.3g} MB"
 
 
 def resident_bytes() -> int:

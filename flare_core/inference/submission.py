@@ -126,8 +126,9 @@ class Submission:
 
     def with_batch(self, batch: int) -> Submission:
         """Return the submission with so many windows at once at most."""
-        looks = self.inference.looks()
-        most = {stage: min(batch, self.windows_at_once(look)) for look in looks for stage in look.stages}
+        most = dict.fromkeys(self.networks, batch)
+        for look in self.inference.looks():
+            most |= {stage: min(most[stage], self.windows_at_once(look)) for stage in look.stages}
         networks = {stage: [one.with_batch(most[stage]) for one in members] for stage, members in self.networks.items()}
         return replace(self, networks=networks)
 

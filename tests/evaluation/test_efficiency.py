@@ -53,6 +53,7 @@ if "bad" in case:
     print("reading", case)
     sys.exit(f"{case}: BadInput: a broken file")
 if "silent" in case:
+    print(f"plan for {case}: one window at a time")
     sys.exit(3)
 if "endless" in case:
     time.sleep(60)

@@ -63,10 +63,9 @@ def test_the_plan_says_where_scores_wait_for_other_networks():
     networks = {"all": [fake_network(SEPARATE)] * 2}
     planner = Planner(Submission(inference, networks, {}), 8000 * MB)
     few, many, more = (planner.plan((64, 64, slices), SPACING) for slices in (100, 1000, 2000))
-    assert few.waiting == SEPARATE.channels * 4 * 64 * 64 * 100 and "up to 0.02 GB of scores wait in memory," in str(
-        few
-    )
-    assert "up to 0.25 GB of scores wait in memory, beyond 0.07 GB in a temporary file," in str(many)
+    assert few.waiting == SEPARATE.channels * 4 * 64 * 64 * 100
+    assert "up to 24.6 MB of scores wait in memory," in str(few)
+    assert "up to 0.25 GB of scores wait in memory (in a temporary file if more than 67.1 MB)," in str(many)
     assert more.estimate - many.estimate == 1000 * 64 * 64 * (2 + 1)
     for one in (replace(inference, first_model_crop=False), replace(inference, most=1)):
         assert Planner(Submission(one, networks, {}), 8000 * MB).plan((64, 64, 1000), SPACING).waiting == 0
@@ -93,6 +92,8 @@ def test_where_memory_has_no_room_scores_wait_in_a_file_from_the_first_on(monkey
     assert "of scores wait in a temporary file, about" in str(tight)
     labels = [plan.applied(submission)(image, SPACING) for plan in (room, tight)]
     assert held == [IN_MEMORY, 0] and np.array_equal(*labels)
+    stored = replace(submission, inference=replace(inference, waits_in_file=True))
+    assert all(Planner(stored, limit).plan(image.shape, SPACING).in_file for limit in (None, 8000 * MB))
 
 
 def test_a_network_that_looks_once_at_a_whole_volume_computes_one_window_whatever_the_batch():
@@ -128,6 +129,16 @@ def test_with_less_memory_fewer_windows_and_then_a_refusal_that_names_the_least(
     assert least == pytest.approx(needs[0], abs=10 * MB)
     with pytest.raises(TooLarge, match="512 x 512 x 2000 voxels"):
         Planner(wide, needs[0] + 20 * MB).plan(TALLER, SPACING)
+
+
+def test_in_bfloat16_less_lives_in_a_network_and_the_widest_of_several_counts():
+    fast, exact = (replace(_wide(), bfloat16=is_fast) for is_fast in (True, False))
+
+    def inside(*members):
+        planner = Planner(replace(_submission(1), networks={"all": members}), 10**12)
+        return planner._look((64, 64, 64), SPACING, planner.submission.inference.looks()[0], 1)
+
+    assert inside(fast) < inside(exact) < inside(fast, exact) == inside(exact, fast)
 
 
 def _wide():

@@ -28,11 +28,14 @@ def test_workers_of_a_scheduler_predict_what_one_process_predicts(tiny_cohort, t
         assert (tmp_path / "many" / path.name).read_bytes() == path.read_bytes()
 
 
-def test_a_case_is_predicted_by_a_submission_that_is_loaded_once(tiny_cohort, tmp_path):
+def test_a_case_is_predicted_by_a_submission_that_is_loaded_once(tiny_cohort, tmp_path, caplog):
     images = find_images([tiny_cohort / "imagesVal"])
     model = Model(WEIGHTS / "dkfz_bs8", choose_compute("torch", "cpu"), skip_air_hu=-500.0)
     assert model.name.endswith(", without air below -500")
+    caplog.set_level(logging.INFO, predict_in_workers.__module__)
     first = predict_in_workers(images, tmp_path, model, Reading(), engine=SERIAL)
+    said = [record.message for record in caplog.records if record.name == predict_in_workers.__module__]
+    assert len(said) == 2 and said[0].startswith(f"plan for {images[0][0]}: ") and "windows at a time" in said[0]
     assert (first.done, len(first.skipped), first.failures) == (2, 0, {})
     again = predict_in_workers(images, tmp_path, model, Reading(), engine=SERIAL)
     assert (again.done, len(again.skipped)) == (0, 2)
