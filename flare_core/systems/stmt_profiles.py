@@ -142,7 +142,9 @@ SMOKE = (
 STUDY = (
     *MINI,
     *mini.study("teacher", "organs"),  # tumor networks as long as in mini
-    *_located_box(FINE, "80 x 48 x 64: on the grid of `mini` even perfect organs have a DSC of 0.94 only, here of 0.97"),
+    *_located_box(
+        FINE, "80 x 48 x 64: on the grid of `mini` even perfect organs have a DSC of 0.94 only, here of 0.97"
+    ),
 )
 PROFILES = {"smoke": SMOKE, "mini": MINI, "study": STUDY}
 
