@@ -92,9 +92,12 @@ def judge(claim: Claim, test: Test, chance: float, results: Path) -> Finding:
         except NotThere as missing:
             reasons.append((profile, str(missing)))
             continue
-        if test.run.stages and test.effect == "difference" and MEASURES[test.measure].unit == "points":
+        between_trainings, unit = test.run.stages and test.effect == "difference", MEASURES[test.measure].unit
+        if between_trainings and unit == "points":
             estimate = estimate.with_chance(chance)
         outcome, reason = verdict(test, estimate)
+        if between_trainings and unit != "points" and estimate.trainings == 1:
+            outcome, reason = INCONCLUSIVE, f"one training a side: what chance makes of it is not known in {unit}"
         return _finding(claim, test, profile, outcome, "; ".join([reason, *tables.remarks(test.run)]), estimate)
     profile, reason = reasons[-1]
     return _finding(claim, test, profile, NOT_TESTED, reason, None)

@@ -201,6 +201,23 @@ def test_trainings_have_the_chance_of_training_in_their_interval_and_their_own_s
     assert apart.high - apart.low > 0.1 and apart.effect == pytest.approx(0.04)
 
 
+def test_where_nobody_knows_what_chance_makes_of_a_training_one_a_side_is_not_enough(judge):
+    claim = deepcopy(TRAININGS) | {"source": "inference"}
+    claim["tests"][0] |= {"measure": "false tumor volume", "holds": {"below": 0}}
+
+    def facts(seed):
+        base = {"system": "nvauto", "quantity": "false_tumor_ml", "seed": seed}
+        rows = [base | {"case": case, "value": 20.0 + seed} for case in CASES]
+        fewer = [row | {"value": 5.0 + n, "variant": "naive_tumor"} for n, row in enumerate(rows)]
+        return fewer + [row | {"variant": "as_published"} for row in rows]
+
+    history = history_of(as_published=10, naive_tumor=10)
+    one = judge(claim, history, "inference_facts", study=facts(0))
+    assert one.verdict == INCONCLUSIVE and one.high < 0 and "one training a side" in one.reason
+    three = judge(claim, history, "inference_facts", study=facts(0) + facts(1) + facts(2))
+    assert (three.verdict, three.seeds) == (REPRODUCED, 3)
+
+
 def test_a_difference_of_differences_is_one_effect(judge):
     """Each step of the first pair gains 0.3, of the second 0.1."""
     pair = {"run": {"variant": "one_model"}, "against": {"variant": "first_round"}}
