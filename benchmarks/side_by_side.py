@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import json
 import math
+import os
 import platform
 import shutil
 import statistics
@@ -65,7 +66,7 @@ class Command:
     def key(self) -> str:
         """Return a name that changes with what a run follows from: command, its files, processor, our own source."""
         own = sorted((ROOT / "flare_core").rglob("*.py")) if self.tool.startswith(OWN) else []
-        own += [Path(word) for word in self.argv if Path(word).is_file()]
+        own += [Path(word) for word in self.argv if os.path.isfile(word)]  # a word may be code, too long for a Path
         what = [self.tool, self.version, *map(str, self.argv), processor_name(), *map(file_hash, own)]
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
@@ -112,7 +113,7 @@ class Measured:
         """Run the command once and take down what it needed."""
         command = self.command
         if not is_counted and command.warm_up:
-            command = replace(command, argv=command.warm_up, removed=())
+            command = replace(command, argv=command.warm_up)
         for folder in command.removed:
             shutil.rmtree(folder, ignore_errors=True)
         self.measured = date.today().isoformat()

@@ -49,7 +49,7 @@ MEASURE = """
 import sys
 from side_by_side import Command, measure, with_ratios
 held = bytearray(300 * 2**20)
-small, large = (sys.executable, "-c", "pass"), (sys.executable, "-c", "b'x' * (60 * 2**20)")
+small, large = (sys.executable, "-c", "pass" + 5000 * "#"), (sys.executable, "-c", "b'x' * (60 * 2**20)")
 found = measure([Command("flare_core", "1", small), Command("peer", "2", large, runs=1)], 2)
 import json
 print(json.dumps(with_ratios([measured.row() for measured in found])))
@@ -82,7 +82,9 @@ note = f"open({str(log)!r}, 'a').write('{{}} ')"
 def side(name, code="", **further):
     return Command(name, "1", (sys.executable, "-c", note.format(name) + code), **further)
 large = side("large", "\\nx = b'x' * (600 * 2**20)\\nimport time; time.sleep(30)", most_mib=200, runs=2)
-sides = [side("first"), side("second", runs=1, warm_up=side("warm").argv), large]
+out = kept.with_name("out")
+made = f"\\nimport os; os.mkdir({str(out)!r})"
+sides = [side("first"), side("second", made, runs=1, warm_up=side("warm", made).argv, removed=(out,)), large]
 found = measure(sides, int(sys.argv[3]), kept)
 print(json.dumps([{**measured.row(), "outcome": measured.outcome} for measured in found]))
 """
@@ -90,6 +92,7 @@ print(json.dumps([{**measured.row(), "outcome": measured.outcome} for measured i
 
 def test_a_measurement_in_pieces_goes_on_and_what_is_too_large_is_said_to_be(tmp_path):
     kept, log = tmp_path / "kept.json", tmp_path / "log"
+    (tmp_path / "out").mkdir()  # an earlier measurement's, which would leave nothing to measure
     first, second, large = json.loads(run("-c", IN_PIECES, kept, log, "1", cwd=FOLDER).stdout)
     assert log.read_text().split() == ["warm", "large", "first", "second"]
     assert (first["runs"], second["runs"], large["runs"]) == (1, 1, 0)
