@@ -108,6 +108,9 @@ class Threshold:
 
     stages = ()
 
+    def looks(self):
+        return ()
+
     def __call__(self, image_hu, spacing_mm, networks):
         return (image_hu > 0).astype(np.uint8)
 
