@@ -101,8 +101,8 @@ def main() -> int:
     dataset, rows, seen = Dataset.load(embedded_cohort("mini")), [], set()
     for key in options.systems:
         for stage in SYSTEMS[key].at("mini").stages:
-            same = repr((stage.network, stage.sampling, stage.augmentation, stage.loss, stage.objective))
-            same += f", {stage.optimization.batch} patches"
+            drawn = (stage.sampling, stage.augmentation, stage.optimization.batch)
+            same = repr((stage.network, *drawn, stage.loss, stage.objective))
             if same not in seen:
                 seen.add(same)
                 rows.append({"system": key, "stage": stage.name, **measure_stage(stage, dataset, options.runs)})

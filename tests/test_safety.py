@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from fake_networks import Threshold
 from guarded import no_network
 from nifti_samples import AFFINE, GOOD, ct, targets
 
@@ -101,18 +102,6 @@ def test_m02_a_checkpoint_with_numpy_values_is_refused_when_it_is_written_and_no
     with pytest.raises(TypeError, match=r"checkpoint.pt\['history'\]\S*: .*plain numbers"):
         save_checkpoint(tmp_path / "checkpoint.pt", {"epoch": 2, "history": [{"score": value}]})
     assert load_checkpoint(tmp_path / "checkpoint.pt") == {"epoch": 1}
-
-
-class Threshold:
-    """Stands for a submission: liver wherever the image is above 0 HU."""
-
-    stages = ()
-
-    def looks(self):
-        return ()
-
-    def __call__(self, image_hu, spacing_mm, networks):
-        return (image_hu > 0).astype(np.uint8)
 
 
 HOSTILE = [

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_networks import Sees, fake_network
+from fake_networks import Sees, Threshold, fake_network
 
 from flare_core.attempt import Outcome
 from flare_core.batch import summary_file
@@ -24,22 +24,6 @@ from flare_core.inference.submission import Submission
 from flare_core.ledger import read_ledger
 from flare_core.output_lock import OutputInUse, only_run
 from flare_core.storage import refuse_inside
-
-
-class Threshold:
-    """Stands for a submission: liver wherever the image is above 0 HU; counts its calls."""
-
-    stages = ()
-
-    def __init__(self):
-        self.calls = 0
-
-    def looks(self):
-        return ()
-
-    def __call__(self, image_hu, spacing_mm, networks):
-        self.calls += 1
-        return (image_hu > 0).astype(np.uint8)
 
 
 @pytest.fixture
