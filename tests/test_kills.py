@@ -91,12 +91,19 @@ def assert_part_of(folder, whole, but):
     read_ledger(folder)  # every line of it is whole
 
 
+def heed_interrupts():
+    """Undo what a shell does to whatever it starts in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupted_command_says_so_and_ends_with_code_130(tiny_cohort, tmp_path):
     for trial in range(20):  # a quick machine may be done with all cases before it is interrupted
         out = tmp_path / str(trial) / "scores.csv"
         words = ["evaluate", tiny_cohort / "labelsTr", tiny_cohort / "labelsTr", "-o", out]
         command = [sys.executable, "-m", "flare_core.cli", *map(str, words)]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        with subprocess.Popen(
+            command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=heed_interrupts
+        ) as process:
             ledger = ledger_file(out.parent)
             while process.poll() is None and not (ledger.is_file() and ledger.stat().st_size):
                 time.sleep(0.002)

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flare_core.inference.openvino_start import openvino
+from flare_core.inference.openvino_start import core, openvino
 from flare_core.inference.stored_network import StoredNetwork, read_network
 from flare_core.machine import processor_name
 from flare_core.paths import user_cache
@@ -46,16 +46,16 @@ def compiled_network(
         probabilities: whether it ends in a softmax.
         settings: OpenVINO's.
     """
-    core, what = openvino().Core(), {"probabilities": probabilities, "processor": processor_name(), **settings}
+    what = {"probabilities": probabilities, "processor": processor_name(), **settings}
     blob = _folder(stored, window) / f"{_key(what)[:16]}.blob"
     content = _intact_content(blob)
     if content is not None:
         try:
-            return core.import_model(content, "CPU", settings)
+            return core().import_model(content, "CPU", settings)
         except RuntimeError as error:
             log.debug("%s cannot be imported (%s): compiling again", blob, error)
     try:
-        graph = core.read_model(kept_graph(stored, window))
+        graph = core().read_model(kept_graph(stored, window))
     except OSError as error:
         log.warning(
             "%s: the OpenVINO graph cannot be kept (%s) and is built anew in every process; set XDG_CACHE_HOME to a "
@@ -64,7 +64,7 @@ def compiled_network(
             error,
         )
         graph = build_graph(stored, window)
-    compiled = core.compile_model(with_softmax(graph) if probabilities else graph, "CPU", settings)
+    compiled = core().compile_model(with_softmax(graph) if probabilities else graph, "CPU", settings)
     try:
         content = compiled.export_model().getvalue()
         write_file(blob, content)

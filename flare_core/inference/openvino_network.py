@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flare_core.inference.openvino_graph import compiled_network
-from flare_core.inference.openvino_start import openvino
+from flare_core.inference.openvino_start import core, openvino
 from flare_core.inference.stored_network import Architecture, StoredNetwork, Stride
 from flare_core.machine import usable_cores
 
@@ -50,7 +50,7 @@ class OpenVINONetwork:
         fast = (
             not exact
             and stored.precision != "float32"
-            and "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+            and "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         )
         self.precision = "bfloat16" if fast else "float32"
         self.batch: int | None = min(MOST_STREAMS, usable_cores())
@@ -141,8 +141,3 @@ class OpenVINONetwork:
 
         log.warning("%s: OpenVINO cannot compute this network (%s): torch does", self.stored.folder.name, reason)
         return load_network(self.stored, exact=self.precision == "float32")
-
-
-def _core() -> ov.Core:
-    """Return OpenVINO's entry; making one is cheap, its plugin is loaded once a process."""
-    return openvino().Core()

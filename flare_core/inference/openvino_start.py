@@ -1,10 +1,14 @@
-"""Import OpenVINO without its telemetry and without its model converter.
+"""Import OpenVINO without its telemetry and without its model converter, and hold its one entry.
 
 Serves `openvino_graph` and `openvino_network`, the only modules that use it, always through here. Imported as usual,
 OpenVINO writes an identifier into the home folder and sends its makers a message; where the package
 `openvino_telemetry` cannot be imported it puts a stand-in in its place that does nothing. The converter's imports take
 a third of those of a quick start, and nothing here uses it: OpenVINO passes over one that cannot be imported, and
 imports it when somebody asks for `openvino.convert_model`.
+
+There is one `Core` a process, kept to its end. Each brings a stack for signal handlers and puts back, when the last
+network compiled by it is gone, the one that was there before: of two that go in the order in which they came, the
+second puts back the first one's, which is freed, and the next signal (Ctrl-C, a worker's end) is a segmentation fault.
 """
 
 from __future__ import annotations
@@ -12,8 +16,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import openvino as ov
 
 TELEMETRY, CONVERTER = "openvino_telemetry", "openvino.tools.ovc"
 
@@ -26,6 +34,12 @@ def openvino() -> ModuleType:
         import openvino as imported
     imported.__getattr__ = _left_out
     return imported
+
+
+@cache
+def core() -> ov.Core:
+    """Return OpenVINO's entry."""
+    return openvino().Core()
 
 
 def _left_out(name: str) -> Any:

@@ -55,14 +55,17 @@ def joined_processes(wanted: str = "auto") -> Iterator[str]:
         yield device
     except RuntimeError as error:  # gloo's and NCCL's, when a connection breaks
         if isinstance(error, dist.DistError) or any(words in str(error) for words in BROKEN):
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends anyway, and has first to say why
             raise ProcessLost(LOST) from error
         raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if signal.getsignal(signal.SIGTERM) is _told_to_stop:
+            signal.signal(signal.SIGTERM, before)
         dist.destroy_process_group()
 
 
 def _told_to_stop(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise ProcessLost(LOST)
 
 

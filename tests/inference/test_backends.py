@@ -67,7 +67,7 @@ def test_half_precision_is_for_processors_that_have_it_and_never_exact(folder, m
         def get_property(self, *_):
             return ["FP32", "BF16"]
 
-    monkeypatch.setattr(openvino_network, "_core", Core)
+    monkeypatch.setattr(openvino_network, "core", Core)
     assert Compute("openvino").open(folder).precision == "bfloat16"
     assert EXACT.open(folder).precision == "float32"
 
@@ -145,6 +145,26 @@ def test_another_batch_is_another_network_and_only_one_of_them_stays_compiled(fo
     assert np.allclose(alone(_windows(2)), expected, atol=1e-5)
     assert {batch for batch, *_ in pair._compiled} == {1}, "what the pair compiled is dropped"
     assert pair.is_ready_for(WINDOW) and np.array_equal(pair(_windows(2)), expected)
+
+
+def test_a_signal_is_survived_after_networks_have_come_and_gone(folder):
+    code = """
+import faulthandler, os, signal, sys
+from pathlib import Path
+import numpy as np
+from flare_core.inference.backends import Compute
+faulthandler.enable()
+signal.signal(signal.SIGUSR1, lambda *_: print("heard"))
+networks = [Compute("openvino", exact=True).open(Path(sys.argv[1])) for _ in range(2)]
+for network in networks:
+    network(np.zeros((1, 1, 8, 8, 8), np.float32))
+while networks:
+    del networks[0]
+del network
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
 
 
 def test_openvinos_converter_is_there_when_it_is_asked_for():

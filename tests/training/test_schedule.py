@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import torch
 
 from flare_core.cases.dataset import Dataset
 from flare_core.systems import SYSTEMS
@@ -39,7 +40,16 @@ def test_every_task_comes_once_and_after_those_it_needs(runs):
     assert len(tasks) == alone - 4, "batch8 and the teacher of two systems are prepared and trained once"
 
 
-def test_side_by_side_gives_the_same_networks_as_one_after_the_other(runs, tiny_dataset, tmp_path):
+@pytest.fixture
+def one_thread():
+    """As many as each of two jobs gets on two cores: sums over another number of threads round otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_side_by_side_gives_the_same_networks_as_one_after_the_other(runs, tiny_dataset, tmp_path, one_thread):
     for run in train_runs([runs[key] for key in PAIR], jobs=2):
         train_system(run)
         alone = replace(run, folder=tmp_path / "alone", trainings=None)
