@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from label_inputs import synthetic_labels
-from side_by_side import WORK, measure, own_command, parser_of, run_once, write_table
+from side_by_side import WORK, measure, own_command, parser_of, write_table
 
 from flare_core.cases.geometry import Geometry
 from flare_core.cases.nifti import read_image
@@ -66,7 +66,8 @@ def row_of(system: str, slices: int, runs: int, suffix: str = ".nii") -> dict[st
     (measured,) = measure([command], runs)
     record = json.loads((out / ".flare" / f"{slices}.json").read_text())
     found = measured.row()
-    _, peak_filled_mib = run_once(replace(command, argv=(*FILLED, *command.argv)))
+    (filled,) = measure([replace(command, argv=(*FILLED, *command.argv))], 1)
+    (peak_filled_mib,) = filled.peak_mib
     maps = len(load_submission(model).inference.parts)
     arrays_mib = 512 * 512 * slices * (2 + maps) / MIB
     return {
