@@ -66,7 +66,7 @@ class Outcome:
             a dask worker, of the process until now elsewhere.
         warnings: what the package warned of meanwhile, each once.
         may_pass: a second try could end better: it failed, and not because of what its file holds.
-        stops: it failed because nothing more can be written; no other case needs to be tried.
+        stops: it failed because nothing more can be written, or the whole run ends; no other case needs to be tried.
     """
 
     status: str
@@ -83,7 +83,7 @@ class Outcome:
     def of_error(cls, error: BaseException, **facts: Any) -> Outcome:
         """Return the outcome of a case that raised."""
         lines = f"{type(error).__name__}: {error}".splitlines()
-        stops = isinstance(error, OSError) and error.errno in DISK_FULL
+        stops = getattr(error, "ends_batch", False) or (isinstance(error, OSError) and error.errno in DISK_FULL)
         may_pass = not stops and not getattr(error, "is_final", False)
         where = "".join(traceback.format_exception(error))
         return cls(FAILED, None, lines[0], where, may_pass=may_pass, stops=stops, **facts)

@@ -72,6 +72,8 @@ SERIAL = Engine()
 class BatchStopped(OSError):
     """A batch that ended before its end, because nothing more could be written; the message says why."""
 
+    ends_batch = True  # also the one in which a case raises it: `flare_core.attempt`
+
 
 @dataclass(frozen=True)
 class BatchReport:

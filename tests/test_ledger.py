@@ -70,6 +70,14 @@ def test_a_flaky_case_is_tried_once_more_and_a_bad_file_is_not(run, tmp_path):
 
 
 @every_engine
+def test_a_case_in_which_the_whole_run_ends_ends_its_batch(run, tmp_path):
+    work = Work(b=[BatchStopped("told to stop")])
+    report = run(work, cases("abcdefghijklmnopqrstuvwxyz"), folder=tmp_path)
+    assert report.failures["b"] == "BatchStopped: told to stop" and work.tries["b"] == 1
+    assert "told to stop" in report.stopped and sum(work.tries.values()) < 10
+
+
+@every_engine
 def test_a_full_disk_stops_the_batch_once_and_every_case_is_still_accounted_for(run, tmp_path, caplog):
     work = Work(c=[FULL])
     report = run(work, cases("abcdefghijklmnopqrstuvwxyz"), folder=tmp_path)

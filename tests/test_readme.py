@@ -28,6 +28,15 @@ def test_what_is_not_measured_is_not_met_and_a_peer_without_memory_is_said_to_be
     assert "| 512x512x215 |  | not measured |" in block
 
 
+def test_what_makes_the_difference_is_said_where_all_our_ways_were_measured(tmp_path):
+    row = {"input": "synthetic 512x512x100", "network": "paper", "processor": "some", "cores": 2, "runs": 2}
+    seconds = {"flare_core": 10.0, "flare_core, OpenVINO float32": 20.0, "flare_core, torch float32": 60.0}
+    rows = [row | {"tool": t, "seconds_median": s, "peak_mib": 1} for t, s in (seconds | {"nnunetv2": 70.0}).items()]
+    pd.DataFrame(rows).to_csv(tmp_path / "prediction.csv")
+    said = "of this 3.0 times by OpenVINO, both float32, and 2.0 by bfloat16; ours with torch: 60 s |  |"
+    assert said in targets_block(tmp_path)
+
+
 def test_a_difference_of_our_evaluation_misses_its_target(tmp_path):
     row = {"input": "synthetic 512x512x500", "processor": "some", "cores": 2, "runs": 3}
     row |= {"seconds_median": 1.0, "peak_mib": 400}

@@ -6,9 +6,9 @@ OpenVINO writes an identifier into the home folder and sends its makers a messag
 a third of those of a quick start, and nothing here uses it: OpenVINO passes over one that cannot be imported, and
 imports it when somebody asks for `openvino.convert_model`.
 
-There is one `Core` a process, kept to its end. Each brings a stack for signal handlers and puts back, when the last
-network compiled by it is gone, the one that was there before: of two that go in the order in which they came, the
-second puts back the first one's, which is freed, and the next signal (Ctrl-C, a worker's end) is a segmentation fault.
+There is one `Core` a process, kept to its end. The plugin that it loads gives the thread a stack for signal handlers,
+and puts back the earlier one when the `Core` and its networks are gone. After "make A, make B, drop A, drop B" that is
+A's, which is freed: the next signal that Python handles (Ctrl-C, a worker's end) would be a segmentation fault.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def prepare_cases(
         map_cases(prepare, missing, title=f"prepare {stage.name}", engine=engine, folder=cache).whole()
     there = [(entry.id, entry) for entry in entries if is_prepared(cache, entry)]
     opened = partial(_opened, stage=stage, load=load, cache=cache)
-    found = map_cases(opened, there, title="open prepared cases").results
+    found = map_cases(opened, there, title="open prepared cases").whole().results
     if not found:
         raise NothingToTrain(f"stage {stage.name}: no usable case among {len(entries)}; it trains on {stage.cases}")
     return found

@@ -38,7 +38,7 @@ def joined_processes(wanted: str = "auto") -> Iterator[str]:
     Args:
         wanted: as for `pick_device`.
     Raises:
-        ProcessLost: if another process of the group ended before this one.
+        ProcessLost: if another process of the group ended before this one; SIGTERM is ignored from then on.
     """
     device = pick_device(wanted)
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
@@ -55,8 +55,11 @@ def joined_processes(wanted: str = "auto") -> Iterator[str]:
         yield device
     except RuntimeError as error:  # gloo's and NCCL's, when a connection breaks
         if isinstance(error, dist.DistError) or any(words in str(error) for words in BROKEN):
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends anyway, and has first to say why
+            _ends()
             raise ProcessLost(LOST) from error
+        raise
+    except ProcessLost:
+        _ends()
         raise
     finally:
         if signal.getsignal(signal.SIGTERM) is _told_to_stop:
@@ -65,8 +68,12 @@ def joined_processes(wanted: str = "auto") -> Iterator[str]:
 
 
 def _told_to_stop(*_: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise ProcessLost(LOST)
+
+
+def _ends() -> None:
+    """Let no SIGTERM end this process before it has said why it ends."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def device_name(device: str) -> str:

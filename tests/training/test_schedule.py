@@ -42,7 +42,7 @@ def test_every_task_comes_once_and_after_those_it_needs(runs):
 
 @pytest.fixture
 def one_thread():
-    """As many as each of two jobs gets on two cores: sums over another number of threads round otherwise."""
+    """As many as each of two jobs gets on two cores: with another number, sums are rounded differently."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
