@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flare_core.inference.openvino_graph import compiled_network
-from flare_core.inference.openvino_start import core, openvino
+from flare_core.inference.openvino_start import core
 from flare_core.inference.stored_network import Architecture, StoredNetwork, Stride
 from flare_core.machine import usable_cores
 
@@ -55,7 +55,7 @@ class OpenVINONetwork:
         self.precision = "bfloat16" if fast else "float32"
         self.batch: int | None = min(MOST_STREAMS, usable_cores())
         self._falls_back = falls_back
-        self._compiled: dict[tuple, ov.AsyncInferQueue | TrainedNetwork] = {}  # shared by networks of any batch
+        self._compiled: dict[tuple, list[ov.InferRequest] | TrainedNetwork] = {}  # shared by networks of any batch
 
     def with_batch(self, batch: int) -> OpenVINONetwork:
         """Return the network with another number of windows at once.
@@ -71,7 +71,7 @@ class OpenVINONetwork:
     @property
     def keeps_its_memory(self) -> bool:
         """Whether OpenVINO computes: torch, where it took over, gives back what lived inside a forward pass."""
-        return all(isinstance(one, openvino().AsyncInferQueue) for one in self._compiled.values())
+        return all(isinstance(one, list) for one in self._compiled.values())
 
     def is_ready_for(self, window: Sequence[int]) -> bool:
         """Say whether windows of this size have been computed."""
@@ -95,21 +95,23 @@ class OpenVINONetwork:
 
     def __call__(self, windows: np.ndarray, probabilities: bool = False) -> np.ndarray:
         """Return the logits of a batch of windows, or their softmax over the channels."""
-        queue = self._queue(windows.shape[2:], probabilities, len(windows))
-        if not isinstance(queue, openvino().AsyncInferQueue):
-            return queue(windows, probabilities)
+        requests = self._requests(windows.shape[2:], probabilities, len(windows))
+        if not isinstance(requests, list):
+            return requests(windows, probabilities)
         scores = np.empty((len(windows), self.scheme.channels, *windows.shape[2:]), np.float32)
-
-        def keep(request: ov.InferRequest, index: int) -> None:
-            scores[index] = request.get_output_tensor(0).data[0]
-
-        queue.set_callback(keep)
-        for index, window in enumerate(windows):
-            queue.start_async({0: np.ascontiguousarray(window[None])}, index)
-        queue.wait_all()
+        for first in range(0, len(windows), len(requests)):
+            together = list(zip(requests, range(first, len(windows))))
+            for request, index in together:
+                request.wait()  # it may still run, where Ctrl-C ended the call before
+                request.start_async({0: np.ascontiguousarray(windows[index][None])})
+            for request, index in together:  # no callback: Python's lock may be gone when its thread comes to drop it
+                request.wait()
+                scores[index] = request.get_output_tensor(0).data[0]
         return scores
 
-    def _queue(self, window: tuple[int, ...], probabilities: bool, count: int) -> ov.AsyncInferQueue | TrainedNetwork:
+    def _requests(
+        self, window: tuple[int, ...], probabilities: bool, count: int
+    ) -> list[ov.InferRequest] | TrainedNetwork:
         """Return what computes so many windows; one alone gets all cores, unless more were computed before."""
         for streams in (self.batch, 1 if count == 1 else self.batch):
             key = (self.batch, window, probabilities, streams)
@@ -122,7 +124,7 @@ class OpenVINONetwork:
 
     def _compile(
         self, window: tuple[int, ...], probabilities: bool, streams: int
-    ) -> ov.AsyncInferQueue | TrainedNetwork:
+    ) -> list[ov.InferRequest] | TrainedNetwork:
         """Return what computes windows of one size, `streams` side by side: OpenVINO, or torch if it must and may."""
         settings = {
             "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bfloat16" else "f32",
@@ -130,7 +132,8 @@ class OpenVINONetwork:
             "NUM_STREAMS": streams,
         }
         try:
-            return openvino().AsyncInferQueue(compiled_network(self.stored, window, probabilities, settings), streams)
+            compiled = compiled_network(self.stored, window, probabilities, settings)
+            return [compiled.create_infer_request() for _ in range(streams)]
         except (RuntimeError, NotImplementedError) as error:
             reason = str(error).strip().splitlines()[0]
             if not self._falls_back:

@@ -167,6 +167,15 @@ os.kill(os.getpid(), signal.SIGUSR1)
     assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
 
 
+def test_windows_that_an_interrupt_left_running_are_waited_for(folder):
+    network = EXACT.open(folder)
+    windows = _windows()
+    before = network(windows)
+    for request in network._requests(WINDOW, False, len(windows)):
+        request.start_async({0: windows[:1]})
+    assert np.array_equal(network(windows), before)
+
+
 def test_openvinos_converter_is_there_when_it_is_asked_for():
     code = "import sys\nfrom flare_core.inference.openvino_start import openvino\nopenvino = openvino()\n"
     code += "before = 'openvino.tools.ovc' in sys.modules\n"
