@@ -67,6 +67,8 @@ def row_of(system: str, slices: int, runs: int, suffix: str = ".nii") -> dict[st
     record = json.loads((out / ".flare" / f"{slices}.json").read_text())
     found = measured.row()
     (filled,) = measure([replace(command, argv=(*FILLED, *command.argv))], 1)
+    if filled.outcome != "done":
+        raise SystemExit(f"{system}, {slices} slices: {filled.outcome} with filled memory")
     (peak_filled_mib,) = filled.peak_mib
     maps = len(load_submission(model).inference.parts)
     arrays_mib = 512 * 512 * slices * (2 + maps) / MIB

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flare_core.batch import SERIAL, Engine, map_cases
+from flare_core.batch import SERIAL, BatchStopped, Engine, map_cases
 from flare_core.cases.case import Case
 from flare_core.cases.dataset import Entry
 from flare_core.cases.sampling import PreparedCase, class_voxels
@@ -91,6 +91,8 @@ def _opened(entry: Entry, stage: Stage, load: Callable[[Entry], Case], cache: Pa
     """Open a prepared case; one that is damaged is prepared again."""
     try:
         return _mapped(entry, stage, cache)
+    except BatchStopped:
+        raise
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         log.warning("%s: its prepared arrays are damaged (%s) and made again", entry.id, error)
         _record(cache, entry).unlink()

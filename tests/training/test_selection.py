@@ -1,8 +1,15 @@
 """Which cases a stage learns from, and in which group they are."""
 
-import numpy as np
+from dataclasses import replace
 
+import numpy as np
+import pytest
+
+from flare_core.batch import BatchStopped
+from flare_core.cases.dataset import Entry
 from flare_core.cases.labels import FIVE_ORGANS, ORGAN_NAMES
+from flare_core.systems import SYSTEMS
+from flare_core.training import prepare
 from flare_core.training.prepare import prepare_cases
 from flare_core.training.selection import (
     EVERY_CASE,
@@ -38,10 +45,6 @@ def test_a_case_belongs_to_the_first_group_that_picks_it(tiny_dataset):
 
 
 def test_prepared_cases_know_their_group_and_unlabeled_ones_have_no_foreground(tiny_dataset, tmp_path):
-    from dataclasses import replace
-
-    from flare_core.systems import SYSTEMS
-
     stage = replace(SYSTEMS["nvauto"].at("smoke").stage("round1"), cases=KINDS)
     chosen = [group(tiny_dataset.training)[0] for group in KINDS.groups[:2]]
     chosen.append(next(entry for entry in tiny_dataset.training if not entry.is_labeled))
@@ -55,3 +58,19 @@ def test_prepared_cases_know_their_group_and_unlabeled_ones_have_no_foreground(t
         damaged.write_bytes(damaged.read_bytes()[:-9])
         again = prepare_cases(stage, chosen, lambda entry: entry.load(), tmp_path)
         assert list(again) == list(prepared) and np.array_equal(again[first.id].image, whole)
+
+
+def test_what_ends_the_training_while_a_case_is_opened_is_not_damage(tiny_dataset, tmp_path, monkeypatch):
+    stage = SYSTEMS["nvauto"].at("smoke").stage("round1")
+    load = Entry.load
+    chosen = [KINDS.groups[0](tiny_dataset.training)[0]]
+    prepare_cases(stage, chosen, load, tmp_path)
+
+    def lost(*_):
+        raise BatchStopped("another process ended")
+
+    monkeypatch.setattr(prepare, "_mapped", lost)
+    monkeypatch.setattr(prepare, "_prepare", dict)  # cannot be called like this
+    with pytest.raises(BatchStopped, match="another process"):
+        prepare_cases(stage, chosen, load, tmp_path)
+    assert prepare.is_prepared(tmp_path, chosen[0])
