@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from flare_core import readme
-from flare_core.paths import results_of
+from flare_core.paths import WEIGHTS, results_of
+from flare_core.systems import SYSTEMS
 from flare_core.targets import targets_block
 
 
@@ -85,3 +86,22 @@ def test_the_mini_profile_keeps_what_was_asked_of_it():
     organs = summary.loc[("nvauto", "as_published", "organs"), "dsc"]
     assert organs >= 0.70
     assert organs - summary.loc[("nvauto", "partial_as_full", "organs"), "dsc"] >= 0.20
+    assert all(
+        summary.loc[(key, "as_published", "organs"), "dsc"] >= 0.60 for key in SYSTEMS if SYSTEMS[key].segments_organs
+    )
+    assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < 30e6
+
+
+def test_every_row_of_the_study_says_how_its_network_was_trained():
+    summary = pd.read_csv(results_of("study") / "summary.csv")
+    assert set(summary.system) == set(SYSTEMS)
+    assert summary[["seed", "steps", "device"]].notna().all(axis=None) and (summary.steps > 0).all()
+
+
+@pytest.mark.parametrize("profile", ["mini", "study"])
+def test_experiments_were_made_with_the_networks_of_the_results(profile):
+    """`flare ablate` predicts again, on whatever processor: the third digit may differ."""
+    trained, used = (pd.read_csv(results_of(profile) / f"{name}.csv") for name in ("scores", "inference_scores"))
+    both = trained.merge(used, on=["system", "variant", "seed", "case", "target"])
+    changes = (both.dsc_x - both.dsc_y).groupby([both.system, both.variant]).mean().abs()
+    assert len(changes) and changes.max() < 0.003, f"flare ablate {changes.idxmax()[0]} --profile {profile}"

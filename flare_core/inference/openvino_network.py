@@ -100,7 +100,7 @@ class OpenVINONetwork:
             return requests(windows, probabilities)
         scores = np.empty((len(windows), self.scheme.channels, *windows.shape[2:]), np.float32)
         for first in range(0, len(windows), len(requests)):
-            together = list(zip(requests, range(first, len(windows))))
+            together = list(zip(requests, range(first, len(windows)), strict=False))
             for request, index in together:
                 request.wait()  # it may still run, where Ctrl-C ended the call before
                 request.start_async({0: np.ascontiguousarray(windows[index][None])})

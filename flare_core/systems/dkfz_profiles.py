@@ -26,7 +26,9 @@ DEPARTURES = (
         "loss.loss.batch_dice=False, nnU-Net's rule where no low-resolution configuration was planned",
     ),
     Departure(
-        "resampling of images", "trilinear", "preprocessing.order=3: nnU-Net's default is cubic splines; not stated"
+        "resampling of images",
+        "trilinear in torch, as for the export of segmentations",
+        "preprocessing.order=3: nnU-Net's cubic splines; whether the paper swaps them for images, too, is not said",
     ),
     Departure(
         "factors of scaling", "half of them below 1 (nnU-Net version 1)", "version 2 draws uniformly from 0.7 to 1.4"

@@ -34,8 +34,9 @@ DEPARTURES = (
     ),
     Departure(
         "cases of the student",
-        "labeled and unlabeled cases, real labels before pseudo-labels",
-        "the text speaks of unlabeled samples only; student.cases=CasesWithout(ORGAN_NAMES) is that reading",
+        "labeled, partly labeled and unlabeled cases, real labels before pseudo-labels",
+        "student.cases=CasesWithout(ORGAN_NAMES): section 3.2 alone, which speaks of unlabeled samples; section 1 has "
+        "labeled, semi-labeled and unlabeled ones",
     ),
     Departure("learning rate of the student", "0.01", "table 3 prints 10.01: a misprint"),
     Departure("folds of the student", "fold 0 of five", "not stated"),
@@ -54,6 +55,7 @@ DEPARTURES = (
         "cubic splines (the paper), in inference too",
         "preprocessing.order=1: trilinear, several times as fast, for the 15 s",
     ),
+    Departure("order of normalization", "after resampling", "section 2.1 names it before resampling"),
     Departure("crop to nonzero", "none: air is not zero in HU", "nnU-Net crops voxels that are exactly 0"),
 )
 TEACHING = SlidingEnsemble(("teacher",), mini.WINDOW)

@@ -77,5 +77,5 @@ SMOKE_VALIDATION = Validation(2, SMOKE_WINDOW)
 
 def study(*stages: str) -> tuple[Override, ...]:
     """Return what `study` changes in `mini`: the length of some trainings."""
-    why = "4000 steps, two to six times those of `mini`"
+    why = "4000 steps, two to four times those of `mini`"
     return tuple(Override(f"{stage}.optimization.epochs", 50, why) for stage in stages)

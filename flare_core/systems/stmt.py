@@ -43,7 +43,7 @@ TEACHER = Stage(
     cases=FULL,  # [P 2.2] 219 cases
     labels=AsGiven(),
     scheme=nnunet.EACH_ORGAN,
-    preprocessing=Preprocessing(spacing_mm=(0.8, 0.8, 2.5), intensity=HU),  # [ours] not published
+    preprocessing=Preprocessing(spacing_mm=(0.8, 0.8, 2.5), intensity=HU, order=3),  # [ours] spacing; [P 3.2, N]
     sampling=nnunet.oversampling(TEACHER_PATCH),  # [P 3.2: nnU-Net's default, N]
     augmentation=nnunet.augmentation(TEACHER_PATCH),
     network=PHTrans(),  # [P 2.2, H] 36.52 M

@@ -59,8 +59,12 @@ DEPARTURES = (
         "inference.margin_mm=(20, 20, 20)",
     ),
     Departure(
-        "resampling for the teacher", "trilinear", "teacher.preprocessing.order=3: nnU-Net's default is cubic splines"
+        "resampling for the teacher",
+        "cubic splines along every axis",
+        "nnU-Net takes the nearest plane along an axis that is over three times as coarse as another; "
+        "teacher.preprocessing.order=1 is trilinear, several times as fast",
     ),
+    Departure("order of normalization", "after resizing", "the code normalizes before it"),
     Departure("an empty location", "the box around the body", "the code stops with an error"),
     Departure("holes in the locator's labels", "left open", "the code fills them"),
     Departure("small components in training labels", "kept", "the code drops those of at most 100 mm3"),

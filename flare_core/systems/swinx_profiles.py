@@ -34,7 +34,9 @@ DEPARTURES = (
         "SMIT's code has 2 mm and [-175, 250]; the paper says nothing",
     ),
     Departure(
-        "masked views", "both for the student, none for the teacher (the code)", "the paper: the second view too"
+        "masked views",
+        "the student sees both views masked, the teacher sees both whole (the code)",
+        "the paper masks the second view by a mask of its own and does not say what the teacher sees; no switch",
     ),
     Departure("decay of the teacher", "0.996", "SMIT means a rise to 1, but its code stays near 0.996"),
     Departure(
@@ -50,6 +52,11 @@ DEPARTURES = (
         "batch of the fine-tuning", "4 cases of 4 patches", "optimization.batch=4: four patches, or 4 a GPU; not stated"
     ),
     Departure("warm-up of the fine-tuning", "10 of 100 epochs", "schedule=WarmupCosine(...): not published"),
+    Departure(
+        "weight decay and loss of the fine-tuning",
+        "1e-5; Dice of squared scores, smoothed by 0 and 1e-6, as SMIT fine-tunes",
+        "optimizer.weight_decay and loss: not published beyond Dice and cross-entropy",
+    ),
     Departure(
         "labels on the image's grid",
         "scores are resampled trilinearly",

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from flare_core.cases.augmentation import Mirror
 from flare_core.cases.intensity import LowResolution
 from flare_core.cases.labels import ORGAN_NAMES
 from flare_core.cases.spatial import SpatialTransform
@@ -14,6 +15,7 @@ from flare_core.systems.efficient_nnunet import EFFICIENT_NNUNET
 from flare_core.systems.nvauto import NVAUTO
 from flare_core.systems.stmt import STMT
 from flare_core.systems.swinx import SWINX
+from flare_core.training.optimization import WarmupCosine
 
 
 def test_nvauto():
@@ -70,10 +72,10 @@ def test_efficient_nnunet():
         assert stage.augmentation[0].axes == (0, 1)
     assert teacher.preprocessing.order == student.preprocessing.order == 3, "third-order splines"
     assert (teacher.optimization.epochs, len(teacher.trained_folds)) == (1000, 5)
-    assert all(
-        stage.optimization.optimizer.learning_rate == 0.01 and stage.optimization.batch == 2
-        for stage in (teacher, student)
-    )
+    assert teacher.network.features == (32, 64, 128, 256, 320, 320)
+    for stage in (teacher, student, tumor):
+        optimizer, plan = stage.optimization.optimizer, stage.optimization
+        assert (optimizer.learning_rate, optimizer.momentum, plan.schedule.power, plan.batch) == (0.01, 0.99, 0.9, 2)
     kinds = [{type(part).__name__ for part in stage.augmentation} for stage in (teacher, student)]
     assert kinds[1] == {"SpatialTransform", "Brightness", "Gamma"}
     assert kinds[0] == kinds[1] | {"GaussianNoise", "LowResolution"}
@@ -127,6 +129,7 @@ def test_stmt():
     for stage in (locator, organs, supervised, tumor):
         optimizer = stage.optimization.optimizer
         assert (stage.optimization.epochs, optimizer.learning_rate, optimizer.momentum) == (500, 0.01, 0.99)
+        assert stage.optimization.schedule.power == 0.9 and stage.optimization.gradient_clip is None
         assert stage.network.features[0] == 16 and len(stage.network.strides) - 1 == 5
         assert stage.labels.teacher == "teacher" and stage.labels.never == ("tumor",)
     assert organs.objective.group_weights == (1.0, 1.0, 0.5) and len(organs.cases.groups) == 3
@@ -137,6 +140,8 @@ def test_stmt():
     assert locator.labels.inference.window.mirror_axes == (0, 1, 2), "nnU-Net's default"
     assert tumor.scheme.groups == (("tumor",),) and locator.scheme.channels == 2
     assert teacher.optimization.epochs == 1000 and teacher.sampling.patch == (192, 224, 40)
+    assert teacher.preprocessing.order == 3, "nnU-Net's default"
+    assert (STMT.limits.time_s, STMT.limits.memory_mib) == (15, 4096)
     assert STMT.inference.margin_mm == (10, 10, 40) and STMT.inference.organ_rules[0].targets == ORGAN_NAMES
 
 
@@ -148,6 +153,8 @@ def test_swinx():
     assert (intensity.low_hu, intensity.high_hu) == (-250, 250)
     assert (sampling.patch, sampling.per_case, sampling.positive_share) == ((96, 96, 96), 4, 0.5)
     assert (plan.epochs, plan.batch // sampling.per_case, plan.optimizer.learning_rate) == (100, 4, 2e-4)
+    assert isinstance(plan.schedule, WarmupCosine) and finetuning.augmentation == (Mirror(0.5, (0, 1, 2)),)
+    assert (SWINX.limits.time_s, SWINX.limits.memory_mib) == (15, 4096)
     assert finetuning.steps_per_epoch(735) == 184, "735 cases of 4 patches in batches of 16"
     assert finetuning.scheme.channels == 15 and finetuning.start == "pretraining"
     assert SWINX.inference.window.overlap == 0.5 and SWINX.inference.window.window == (96, 96, 96)

@@ -80,13 +80,12 @@ def test_training_again_does_nothing_and_a_changed_stage_is_trained_elsewhere(sy
 
 
 @each_system
-@pytest.mark.parametrize("profile", ["smoke", "mini", "paper"])
+@pytest.mark.parametrize("profile", PROFILES)
 def test_a_system_is_a_value_that_json_gives_back(system, profile):
     from flare_core.inference.stored_network import PARTS as NETWORK_PARTS
     from flare_core.inference.submission import PARTS
 
     value = system.at(profile)
-    assert profile in PROFILES
     assert decode(encode(value.inference), PARTS) == value.inference
     for stage in value.stages:
         assert decode(encode(stage.network), NETWORK_PARTS) == stage.network
