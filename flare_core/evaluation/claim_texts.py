@@ -96,9 +96,10 @@ def as_markdown(claims: ClaimList, findings: Sequence[Finding]) -> str:
     for claim in claims.claims:
         own = of_claim(claim, findings)
         published = "<br>".join(shown(f.published, f.unit) or "no number" for f in own)
-        ours = "<br>".join(f"{f.test}: {_ours(f)}" for f in own)
+        verdict = overall(own)
+        ours = "<br>".join(f"{f.test}: {_ours(f, verdict)}" for f in own)
         rerun = "<br>".join(dict.fromkeys(f"`{f.rerun}`" if f.rerun else f.reason for f in own))
-        cells = f"{claim.statement} ({claim.paper}, {claim.place})", published, ours, f"**{overall(own)}**", rerun
+        cells = f"{claim.statement} ({claim.paper}, {claim.place})", published, ours, f"**{verdict}**", rerun
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -112,12 +113,15 @@ def drawn_from(finding: Finding) -> str:
     return f"{finding.cases} cases, {finding.seeds} training(s)"
 
 
-def _ours(finding: Finding) -> str:
-    """Return the effect with its unit, and what it was drawn from where that is not cases."""
+def _ours(finding: Finding, verdict: str) -> str:
+    """Return the effect with its unit, its own verdict where the claim's is another, and what else is to be said."""
     if finding.effect is None:
         return NOT_TESTED
     text = shown_with_interval(finding) + (" points" if finding.unit == "points" else "")
-    return text + (f" ({drawn_from(finding)})" if finding.rows.endswith("(efficiency)") else "")
+    own = finding.verdict if finding.verdict != verdict else ""
+    decided, _, remarks = finding.reason.partition("; ")
+    said = [own, decided if finding.verdict == INCONCLUSIVE else "", remarks]
+    return f"{text} ({'; '.join(filter(None, said))})" if any(said) else text
 
 
 def _bounds(finding: Finding) -> str:

@@ -185,10 +185,11 @@ def command(test: Test, profile: str) -> str:
     """Return what makes the rows of a test."""
     systems = " ".join(dict.fromkeys(side.system for side in test.sides))
     if test.run.source == "efficiency":
-        return "make efficiency"
+        return "make efficiency EFFICIENCY_OPTIONS=--force"
     sources, parts = {side.source for side in test.sides}, []
-    if "trainings" in sources or test.run.stages:
-        ablations = " --ablations" if any(side.variant != AS_PUBLISHED for side in test.sides) else ""
+    if "trainings" in sources or test.run.stages or profile != "mini":  # only `mini`'s networks are shipped
+        own = [side for side in test.sides if side.source == "trainings" or side.stages]
+        ablations = " --ablations" if any(side.variant != AS_PUBLISHED for side in own) else ""
         parts.append(f"flare retrain {systems} --profile {profile}{ablations}")
     if "inference" in sources or any(MEASURES[side.measure].only for side in test.sides):  # it writes cases.csv
         timed = " --timed" if MEASURES[test.measure].is_timed else ""
