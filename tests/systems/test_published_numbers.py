@@ -129,7 +129,8 @@ def test_stmt():
     for stage in (locator, organs, supervised, tumor):
         optimizer = stage.optimization.optimizer
         assert (stage.optimization.epochs, optimizer.learning_rate, optimizer.momentum) == (500, 0.01, 0.99)
-        assert stage.optimization.schedule.power == 0.9 and stage.optimization.gradient_clip is None
+        assert stage.optimization.schedule.power == 0.9
+        assert stage.optimization.gradient_clip == (12 if stage is organs else None), "the code's configurations"
         assert stage.network.features[0] == 16 and len(stage.network.strides) - 1 == 5
         assert stage.labels.teacher == "teacher" and stage.labels.never == ("tumor",)
     assert organs.objective.group_weights == (1.0, 1.0, 0.5) and len(organs.cases.groups) == 3
