@@ -132,7 +132,8 @@ class ClaimList:
 
     Attributes:
         claims: in the order of the file.
-        chance: added to both ends of an interval of scores that knows one training; several: `Estimate.with_chance`.
+        chance: added to both ends of an interval of scores that knows one training, for each pair of trainings that is
+            compared; several: `Estimate.with_chance`.
         chance_reason: where that comes from.
     """
 

@@ -94,7 +94,8 @@ def judge(claim: Claim, test: Test, chance: float, results: Path) -> Finding:
             continue
         between_trainings, unit = test.run.stages and test.effect == "difference", MEASURES[test.measure].unit
         if between_trainings and unit == "points":
-            estimate = estimate.with_chance(chance)
+            trainings = len({side.rows for side in test.sides})
+            estimate = estimate.with_chance(chance * max(1, trainings // 2))
         outcome, reason = verdict(test, estimate)
         if between_trainings and unit != "points" and estimate.trainings == 1:
             outcome, reason = INCONCLUSIVE, f"one training a side: what chance makes of it is not known in {unit}"

@@ -101,7 +101,8 @@ def draw_slice(axes: Axes, case: CaseView, plane: str, index: int, window: str) 
         side = "left" if place < 0.5 else "right"
         axes.text(place, 0.97, letter, transform=axes.transAxes, ha=side, va="top", weight="bold", **_WHITE)
     right, bottom = 0.97 * extent[1], 0.03 * extent[3]
-    axes.plot([right - 50, right], [bottom] * 2, linewidth=2, solid_capstyle="butt", color="white")
+    bar = [withStroke(linewidth=4, foreground="black")]
+    axes.plot([right - 50, right], [bottom] * 2, linewidth=2, solid_capstyle="butt", color="white", path_effects=bar)
     axes.text(right - 25, bottom + 0.01 * extent[3], "5 cm", fontsize=6, ha="center", va="bottom", **_WHITE)
 
 

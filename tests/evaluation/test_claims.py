@@ -226,6 +226,16 @@ def test_a_difference_of_differences_is_one_effect(judge):
     assert found.effect == pytest.approx(0.2) and found.verdict == REPRODUCED
 
 
+def test_chance_counts_twice_where_four_trainings_are_compared(judge):
+    names = {"overlap": 0.8, "as_published": 0.5, "one_model": 0.4, "first_round": 0.3}
+    run, against, less_run, less_against = ({"variant": name, "stages": ["round2"]} for name in names)
+    sides = {"run": run, "against": against, "less": {"run": less_run, "against": less_against}}
+    claim = claim_with(sides, source="trainings", profiles=["study"], mini_suffices="")
+    scores = [row for name, value in names.items() for row in rows([value] * 10, name)]
+    found = judge(claim, history_of(**dict.fromkeys(names, 10)), "scores", study=scores)
+    assert (found.low, found.high) == pytest.approx((0.2 - 2 * CHANCE["score"], 0.2 + 2 * CHANCE["score"]))
+
+
 def test_organs_at_tumors_are_compared_with_what_they_usually_score(tmp_path):
     """Livers score 0.9, but 0.8 at a tumor; spleens always 0.5, and 0 where there is none: neither counts."""
     folder = tmp_path / "mini"
