@@ -246,7 +246,7 @@ def _add_retrain(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser("retrain", help="train the submissions from scratch on the embedded cohort")
     parser.add_argument("system", nargs="*", metavar="SYSTEM", help="the most urgent first (default all)")
     parser.add_argument("--profile", default="mini")
-    parser.add_argument("--ablations", action="store_true", help="train the systems' ablations, too")
+    parser.add_argument("--ablations", nargs="*", metavar="NAME", help="train these ablations, too (no name: all)")
     parser.add_argument("--seed", action="append", type=int, help="may be repeated (default 0)")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at the same time (default 1)")
     parser.set_defaults(run=_retrain)
@@ -256,7 +256,8 @@ def _retrain(options: argparse.Namespace) -> int:
     from flare_core.retrain import retrain
 
     systems, seeds = [_system(name).key for name in options.system], options.seed or [0]
-    retrain(options.profile, jobs=options.jobs, seeds=seeds, systems=systems, ablations=options.ablations)
+    ablations = () if options.ablations is None else options.ablations or None
+    retrain(options.profile, jobs=options.jobs, seeds=seeds, systems=systems, ablations=ablations)
     return DONE
 
 

@@ -200,7 +200,7 @@ def _how_to_make(line: Any, system: str, profile: str) -> str:
     """Say that a run is missing, and the command that makes it."""
     if line.source == "cross_validation":
         return f"no fold is scored at the profile {profile}: flare cross-validate {system} --profile {profile}"
-    ablations = "" if line.variant == AS_PUBLISHED else " --ablations"
+    ablations = "" if line.variant == AS_PUBLISHED else f" --ablations {line.variant}"
     what = f"{system}, {line.variant}" if ablations else system
     return f"{what}: not trained at the profile {profile}; flare retrain {system}{ablations} --profile {profile}"
 

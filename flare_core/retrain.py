@@ -52,7 +52,12 @@ def provide_cohort(profile: str) -> Dataset:
 
 
 def retrain(
-    profile: str, *, jobs: int = 1, seeds: Sequence[int] = (0,), systems: Collection[str] = (), ablations: bool = False
+    profile: str,
+    *,
+    jobs: int = 1,
+    seeds: Sequence[int] = (0,),
+    systems: Collection[str] = (),
+    ablations: Collection[str] | None = (),
 ) -> None:
     """Train, score and ship systems; what is finished is not repeated, a rerun goes on from the last epoch.
 
@@ -63,18 +68,22 @@ def retrain(
         jobs: trainings done at the same time.
         seeds: of the trainings; the first one's networks are shipped.
         systems: keys of those to train, the most urgent first; none means all.
-        ablations: train those ablations that need a training, too (`ablate` sees to the others).
+        ablations: names of those to train, too; None means all. One that needs no training is left to `ablate`.
     Raises:
+        ValueError: if none of the systems has an ablation of that name.
         Unfinished: if a training failed; the others are done and scored.
     """
+    keys = systems or tuple(SYSTEMS)
+    known = {name for key in keys for name in SYSTEMS[key].ablations}
+    if unknown := set(ablations or ()) - known:
+        raise ValueError(f"no ablation {', '.join(sorted(unknown))}; choose from {', '.join(sorted(known))}")
     dataset, runs = provide_cohort(profile), []
     for seed in seeds:
-        for key in systems or SYSTEMS:
+        for key in keys:
             shrunk = SYSTEMS[key].at(profile)
-            variants = {AS_PUBLISHED: shrunk}
-            if ablations:
-                variants |= {name: shrunk.ablated(name) for name in shrunk.ablations if shrunk.trains(name)}
-            for variant, system in variants.items():
+            names = [name for name in shrunk.ablations if ablations is None or name in ablations]
+            variants = {name: shrunk.ablated(name) for name in names if shrunk.trains(name)}
+            for variant, system in ({AS_PUBLISHED: shrunk} | variants).items():
                 folder = run_of(key, profile) / f"seed{seed}"
                 trainings = run_of("trainings", profile)  # systems and ablations share what is equal
                 runs.append(Run(system, profile, dataset, folder, seed, variant=variant, trainings=trainings))

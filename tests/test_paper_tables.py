@@ -173,7 +173,7 @@ def test_an_ablation_fills_its_row_once_it_is_trained(
     scores.to_csv(work.results / "scores.csv", index=False)
     group = "Organ" if label == "nnU-Net" else None  # the one row of these with two groups
     before = cell(paper_table(our_results(work), paper, number), label, column, group)
-    command = f"flare retrain {system} --ablations --profile smoke"
+    command = f"flare retrain {system} --ablations {variant} --profile smoke"
     assert before.empty == f"{system}, {variant}: not trained at the profile smoke; {command}"
     assert np.isnan(before.ours)
     made = scores[scores["system"] == system].assign(variant=variant, dsc=0.25, nsd=0.5, seed=3)

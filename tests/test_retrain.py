@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from flare_core.retrain import update_results
+from flare_core import retrain as retraining
+from flare_core.retrain import retrain, update_results
 from flare_core.scoreboard import mean_over_seeds
 from flare_core.systems import SYSTEMS
 from flare_core.training.run import Run
@@ -24,6 +25,34 @@ def update(tmp_path):
         return pd.read_csv(update_results(table, tmp_path / "scores.csv", run)).to_numpy().tolist()
 
     return write
+
+
+@pytest.fixture
+def wanted(monkeypatch):
+    """Return which systems and variants a call of `retrain` would train, as system:variant."""
+
+    def ask(*systems, ablations):
+        asked = []
+        monkeypatch.setattr(retraining, "provide_cohort", lambda profile: None)
+        monkeypatch.setattr(retraining, "train_runs", lambda runs, jobs: asked.extend(runs) or [])
+        retrain("smoke", systems=systems, ablations=ablations)
+        return [f"{run.system.key}:{run.variant}" for run in asked]
+
+    return ask
+
+
+def test_ablations_are_trained_by_name_all_or_none(wanted):
+    assert wanted("stmt", "swinx", ablations=()) == ["stmt:as_published", "swinx:as_published"]
+    assert wanted("stmt", ablations=["every_component", "complete_only"]) == ["stmt:as_published", "stmt:complete_only"]
+    trained = {name for name in SYSTEMS["stmt"].ablations if SYSTEMS["stmt"].trains(name)}
+    assert set(wanted("stmt", ablations=None)) == {f"stmt:{name}" for name in trained | {"as_published"}}
+    named = wanted("stmt", "swinx", ablations=["from_scratch"])
+    assert named == ["stmt:as_published", "swinx:as_published", "swinx:from_scratch"]
+
+
+def test_an_ablation_that_no_system_has_is_named_before_anything_is_made(wanted):
+    with pytest.raises(ValueError, match="no ablation complete_onyl; choose from complete_only, every_component"):
+        wanted("stmt", ablations=["complete_onyl"])
 
 
 def test_rows_of_other_systems_stay_and_the_order_is_that_of_the_systems(update):

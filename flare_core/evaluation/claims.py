@@ -190,8 +190,9 @@ def command(test: Test, profile: str) -> str:
     sources, parts = {side.source for side in test.sides}, []
     if "trainings" in sources or test.run.stages or profile != "mini":  # only `mini`'s networks are shipped
         own = [side for side in test.sides if side.source == "trainings" or side.stages]
-        ablations = " --ablations" if any(side.variant != AS_PUBLISHED for side in own) else ""
-        parts.append(f"flare retrain {systems} --profile {profile}{ablations}")
+        ablations = dict.fromkeys(side.variant for side in own if side.variant != AS_PUBLISHED)
+        options = f" --ablations {' '.join(ablations)}" if ablations else ""
+        parts.append(f"flare retrain {systems} --profile {profile}{options}")
     if "inference" in sources or any(MEASURES[side.measure].only for side in test.sides):  # it writes cases.csv
         timed = " --timed" if MEASURES[test.measure].is_timed else ""
         parts.append(f"flare ablate {systems} --profile {profile}{timed}")

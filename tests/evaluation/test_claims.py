@@ -164,7 +164,7 @@ def test_trainings_of_unequal_length_are_not_compared(judge):
     assert "unequal length" in found.reason and "2000" in found.reason
     assert judge(TRAININGS, history_of(as_published=4000), "scores", study=scores).verdict == NOT_TESTED
     found = judge(TRAININGS, history_of(as_published=4000, naive_tumor=4000), "scores", study=scores)
-    retrained = "flare retrain nvauto --profile study --ablations && flare ablate nvauto --profile study"
+    retrained = "flare retrain nvauto --profile study --ablations naive_tumor && flare ablate nvauto --profile study"
     assert (found.verdict, found.rerun) == (REPRODUCED, retrained), "what is ablated says which cases have a tumor"
 
 
