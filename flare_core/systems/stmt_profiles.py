@@ -145,7 +145,9 @@ SMOKE = (
 )
 STUDY = (
     *MINI,
-    *mini.study("teacher", "organs"),  # tumor networks as long as in mini
+    *mini.study("teacher", "organs"),
+    Override("tumor_supervised.optimization.epochs", 25, "2000 steps, three times those of `mini`"),
+    Override("tumor.optimization.epochs", 25, "2000 steps more, which go on from those"),
     *_located_box(
         FINE, "80 x 64 x 80: on the grid of `mini` even perfect organs have a DSC of 0.94 only, here of 0.99"
     ),
