@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,7 +50,8 @@ def ablate(profile: str, systems: Collection[str] = (), *, timed: bool = False) 
     Args:
         profile: one with an embedded cohort.
         systems: keys; none means all that have a submission.
-        timed: predict again, one case after the other, and keep the seconds; let nothing else run meanwhile.
+        timed: predict again, every case by one experiment after the other, so that what the machine does meanwhile
+            meets all of them alike, and keep the seconds; let nothing else run meanwhile.
     Raises:
         FileNotFoundError: if none of the systems has a submission at the profile.
         RuntimeError: if a case could not be predicted.
@@ -61,9 +62,11 @@ def ablate(profile: str, systems: Collection[str] = (), *, timed: bool = False) 
         names = ", ".join(systems or SYSTEMS)
         raise FileNotFoundError(f"no submission of {names} at the profile {profile}: train them with flare retrain")
     write_csv(case_table(dataset.validation), results / "cases.csv")
-    for run in runs:
-        log.info("%s %s, seed %d", run.system.key, run.variant, run.seed)
-        _record(run, results, timed)
+    for group in [runs] if timed else [[run] for run in runs]:
+        pairs = [(run, submission_for(run)) for run in group]
+        _predict(pairs, timed)
+        for run, submission in pairs:
+            _record(run, submission, results, timed)
     if profile != "smoke":
         readme.update()
 
@@ -110,18 +113,33 @@ def case_table(entries: Collection[Entry]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _record(run: Run, results: Path, timed: bool) -> None:
-    """Predict and score one experiment and write its rows."""
-    submission = submission_for(run)
-    out = run_of(run.system.key, run.profile) / f"seed{run.seed}" / "inference" / run.variant
-    if timed:
-        shutil.rmtree(out, ignore_errors=True)
-    name = submission_hash(run.folder)
-    images = [(entry.id, entry.image) for entry in run.dataset.validation]
+def _predict(pairs: Sequence[tuple[Run, Submission]], timed: bool) -> None:
+    """Predict the validation cases by experiments with the same cases; timed: case by case, and all of it again.
+
+    Raises:
+        RuntimeError: if a case could not be predicted.
+    """
+    for run, _ in pairs:
+        log.info("%s %s, seed %d", run.system.key, run.variant, run.seed)
+        if timed:
+            shutil.rmtree(_folder(run), ignore_errors=True)
+    images = [(entry.id, entry.image) for entry in pairs[0][0].dataset.validation]
     for part in [[image] for image in images] if timed else [images]:  # a case alone has the machine for itself
-        report = predict_files(part, out, submission, f"{name}, {fingerprint(run.system.inference)}")
-        if report.failures:
-            raise RuntimeError(f"{run.system.key} {run.variant}: cases failed: {report.failures}")
+        for run, submission in pairs:
+            recipe = f"{submission_hash(run.folder)}, {fingerprint(run.system.inference)}"
+            report = predict_files(part, _folder(run), submission, recipe)
+            if report.failures:
+                raise RuntimeError(f"{run.system.key} {run.variant}: cases failed: {report.failures}")
+
+
+def _folder(run: Run) -> Path:
+    """Return where an experiment's predictions lie."""
+    return run_of(run.system.key, run.profile) / f"seed{run.seed}" / "inference" / run.variant
+
+
+def _record(run: Run, submission: Submission, results: Path, timed: bool) -> None:
+    """Score one predicted experiment and write its rows."""
+    name, out = submission_hash(run.folder), _folder(run)
     labels = {"system": run.system.key, "variant": run.variant, "profile": run.profile, "seed": run.seed}
     labels |= {"submission": name[:12], "processor": processor_name()}
     scores = evaluate_folders(out, run.dataset.root / "labelsVal", FLARE23).scores_table()
