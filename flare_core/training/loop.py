@@ -73,7 +73,7 @@ def train(
         The model folder.
     Raises:
         BadModel: if no weight of `start` fits.
-        Diverged: if the loss becomes NaN or infinite.
+        Diverged: if the loss or its gradient becomes NaN or infinite; what was trained until the last epoch stays.
         ValueError: if the batch cannot be shared by the processes so that each has as many patches, of every group.
     """
     workers, plan = Workers.join(), stage.optimization
@@ -186,8 +186,11 @@ def _epoch(
         optimizer.zero_grad()
         loss.backward()
         lesson.after_backward(epoch)
-        if plan.gradient_clip is not None:
-            torch.nn.utils.clip_grad_norm_(learner.parameters(), plan.gradient_clip)
+        norm = torch.nn.utils.clip_grad_norm_(learner.parameters(), plan.gradient_clip or math.inf)
+        if not math.isfinite(norm.item()):  # one such step would make every weight NaN
+            raise Diverged(
+                f"the gradient is {norm.item()} in epoch {epoch + 1}, step {step + 1} (cases {', '.join(batch.cases)})"
+            )
         optimizer.step()
         lesson.after_step(epoch, plan.epochs)
         total += loss.detach().cpu()

@@ -115,6 +115,18 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_cases(stage,
         train(stage, [broken], [], tmp_path, seed=0, facts={"fold": 0})
 
 
+def test_a_gradient_that_is_not_finite_stops_the_training_before_it_reaches_the_weights(
+    stage, cases, tmp_path, monkeypatch
+):
+    def broken(parameters, most):
+        return torch.tensor(float("nan"))
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", broken)
+    with pytest.raises(Diverged, match="the gradient is nan in epoch 1, step 1 .cases c"):
+        train(stage, cases, [], tmp_path, seed=0, facts={"fold": 0})
+    assert not list(tmp_path.rglob("model.json")), "no network is written"
+
+
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path):
     path = tmp_path / "checkpoint.pt"
     assert load_checkpoint(path) is None
