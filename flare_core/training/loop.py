@@ -179,24 +179,25 @@ def _epoch(
     for step, batch in enumerate(in_order(batches, drawing_processes(device))):
         torch.manual_seed(batch.seed)  # dropout and stochastic depth: a resumed training draws what it would have drawn
         loss = lesson.loss(forward, batch.to(device, LAYOUT))
-        if not math.isfinite(loss.item()):
-            raise Diverged(
-                f"the loss is {loss.item()} in epoch {epoch + 1}, step {step + 1} (cases {', '.join(batch.cases)})"
-            )
+        place = f"in epoch {epoch + 1}, step {step + 1} (cases {', '.join(batch.cases)})"
+        _must_be_finite("loss", loss, place)
         optimizer.zero_grad()
         loss.backward()
         lesson.after_backward(epoch)
         norm = torch.nn.utils.clip_grad_norm_(learner.parameters(), plan.gradient_clip or math.inf)
-        if not math.isfinite(norm.item()):  # one such step would make every weight NaN
-            raise Diverged(
-                f"the gradient is {norm.item()} in epoch {epoch + 1}, step {step + 1} (cases {', '.join(batch.cases)})"
-            )
+        _must_be_finite("gradient", norm, place)  # one step with it would make every weight NaN
         optimizer.step()
         lesson.after_step(epoch, plan.epochs)
         total += loss.detach().cpu()
     if workers.count > 1:
         dist.all_reduce(total)
     return float(total) / len(batches) / workers.count
+
+
+def _must_be_finite(what: str, value: torch.Tensor, place: str) -> None:
+    """Raise Diverged, saying where, if a single number is NaN or infinite."""
+    if not math.isfinite(value.item()):
+        raise Diverged(f"the {what} is {value.item()} {place}")
 
 
 def validate(
