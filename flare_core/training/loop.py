@@ -36,6 +36,7 @@ from flare_core.storage import write_file
 from flare_core.training.batch import StepBatches, Workers, drawing_processes, in_order
 from flare_core.training.checkpoint import load_checkpoint, save_checkpoint
 from flare_core.training.objective import Lesson
+from flare_core.training.precision import with_right_gradients
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ def train(
             f"{plan.batch // groups}"
         )
     torch.manual_seed(seed)
-    module = stage.network.build(stage.scheme.channels).to(device, memory_format=LAYOUT)
+    module = with_right_gradients(stage.network.build(stage.scheme.channels)).to(device, memory_format=LAYOUT)
     if start is not None:
         start_from(module, start)
     lesson = stage.objective.lesson(stage, module)
