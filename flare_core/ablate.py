@@ -15,6 +15,7 @@ import logging
 import shutil
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
@@ -45,13 +46,14 @@ def ablate(profile: str, systems: Collection[str] = (), *, timed: bool = False) 
     """Predict, score and record every experiment of some systems, and judge the claims anew.
 
     Writes `inference_scores.csv`, `inference_facts.csv` and `cases.csv` of the profile; rows of an experiment are
-    replaced as soon as it is done, other rows stay.
+    replaced as soon as it is done (timed: as soon as all of its system and seed are), other rows stay.
 
     Args:
         profile: one with an embedded cohort.
         systems: keys; none means all that have a submission.
-        timed: predict again, every case by one experiment after the other, so that what the machine does meanwhile
-            meets all of them alike, and keep the seconds; let nothing else run meanwhile.
+        timed: predict again and keep the seconds; let nothing else run meanwhile. Every case is predicted by all
+            experiments of a system and seed in turn, beginning with another one than the case before, so that what the
+            machine does, and who reads an image first, meets all of them alike.
     Raises:
         FileNotFoundError: if none of the systems has a submission at the profile.
         RuntimeError: if a case could not be predicted.
@@ -62,7 +64,7 @@ def ablate(profile: str, systems: Collection[str] = (), *, timed: bool = False) 
         names = ", ".join(systems or SYSTEMS)
         raise FileNotFoundError(f"no submission of {names} at the profile {profile}: train them with flare retrain")
     write_csv(case_table(dataset.validation), results / "cases.csv")
-    for group in [runs] if timed else [[run] for run in runs]:
+    for _, group in groupby(runs, key=lambda run: (run.system.key, run.seed, "" if timed else run.variant)):
         pairs = [(run, submission_for(run)) for run in group]
         _predict(pairs, timed)
         for run, submission in pairs:
@@ -124,8 +126,9 @@ def _predict(pairs: Sequence[tuple[Run, Submission]], timed: bool) -> None:
         if timed:
             shutil.rmtree(_folder(run), ignore_errors=True)
     images = [(entry.id, entry.image) for entry in pairs[0][0].dataset.validation]
-    for part in [[image] for image in images] if timed else [images]:  # a case alone has the machine for itself
-        for run, submission in pairs:
+    for number, part in enumerate([[image] for image in images] if timed else [images]):
+        first = number % len(pairs)
+        for run, submission in (*pairs[first:], *pairs[:first]):
             recipe = f"{submission_hash(run.folder)}, {fingerprint(run.system.inference)}"
             report = predict_files(part, _folder(run), submission, recipe)
             if report.failures:

@@ -24,13 +24,20 @@ class Override:
         where: dotted path from the system, e.g. `inference.window.roi`; a stage is reached by its name and every stage
             by `*`, a member of a tuple by its number, e.g. `round1.optimization.epochs`, `*.network.width` or
             `inference.postprocessing.1`.
-        value: the new value.
+        value: the new value, or `Times` of the old one.
         reason: why short training on small data needs it.
     """
 
     where: str
     value: Any
     reason: str
+
+
+@dataclass(frozen=True)
+class Times:
+    """What an override makes of a tuple of numbers: each one times a factor, whatever the profile has there."""
+
+    factor: int
 
 
 @dataclass(frozen=True)
@@ -169,7 +176,7 @@ def replaced(value: Any, where: str, new: Any) -> Any:
     Args:
         value: a dataclass, usually a `System`.
         where: path as in `Override.where`.
-        new: the new value.
+        new: the new value, or `Times` of the old one.
     Raises:
         AttributeError: if a name on the path is no field.
     """
@@ -182,7 +189,12 @@ def replaced(value: Any, where: str, new: Any) -> Any:
         return replace(value, stages=stages)
     if not is_dataclass(value) or head not in {f.name for f in fields(value)}:
         raise AttributeError(f"{type(value).__name__} has no field {head!r} (in the path {where!r})")
-    return replace(value, **{head: replaced(getattr(value, head), rest, new) if rest else new})
+    old = getattr(value, head)
+    if rest:
+        new = replaced(old, rest, new)
+    elif isinstance(new, Times):
+        new = tuple(number * new.factor for number in old)
+    return replace(value, **{head: new})
 
 
 def encode(value: Any, *, with_defaults: bool = True) -> Any:

@@ -76,13 +76,16 @@ def retrain(
     keys = systems or tuple(SYSTEMS)
     known = {name for key in keys for name in SYSTEMS[key].ablations}
     if unknown := set(ablations or ()) - known:
-        raise ValueError(f"no ablation {', '.join(sorted(unknown))}; choose from {', '.join(sorted(known))}")
+        hint = " (systems are named before --ablations)" if unknown & set(SYSTEMS) else ""
+        raise ValueError(f"no ablation {', '.join(sorted(unknown))}; choose from {', '.join(sorted(known))}{hint}")
     dataset, runs = provide_cohort(profile), []
     for seed in seeds:
         for key in keys:
             shrunk = SYSTEMS[key].at(profile)
             names = [name for name in shrunk.ablations if ablations is None or name in ablations]
             variants = {name: shrunk.ablated(name) for name in names if shrunk.trains(name)}
+            if ablations and (left := [name for name in names if name not in variants]):
+                log.info("%s: %s need no training; flare ablate predicts them", key, ", ".join(left))
             for variant, system in ({AS_PUBLISHED: shrunk} | variants).items():
                 folder = run_of(key, profile) / f"seed{seed}"
                 trainings = run_of("trainings", profile)  # systems and ablations share what is equal

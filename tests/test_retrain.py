@@ -53,6 +53,8 @@ def test_ablations_are_trained_by_name_all_or_none(wanted):
 def test_an_ablation_that_no_system_has_is_named_before_anything_is_made(wanted):
     with pytest.raises(ValueError, match="no ablation complete_onyl; choose from complete_only, every_component"):
         wanted("stmt", ablations=["complete_onyl"])
+    with pytest.raises(ValueError, match="no ablation stmt; .*systems are named before --ablations"):
+        wanted(ablations=["stmt"])
 
 
 def test_rows_of_other_systems_stay_and_the_order_is_that_of_the_systems(update):

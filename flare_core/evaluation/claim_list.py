@@ -132,13 +132,13 @@ class ClaimList:
 
     Attributes:
         claims: in the order of the file.
-        chance: added to both ends of an interval of scores that knows one training, for each pair of trainings that is
-            compared; several: `Estimate.with_chance`.
+        chance: measure to what is added to both ends of an interval that knows one training, for each pair of trainings
+            that is compared; several: `Estimate.with_chance`.
         chance_reason: where that comes from.
     """
 
     claims: tuple[Claim, ...]
-    chance: float
+    chance: Mapping[str, float]
     chance_reason: str
 
     def only(self, ids: Collection[str]) -> ClaimList:
@@ -160,7 +160,7 @@ def read_claims(path: Path = CLAIMS) -> ClaimList:
     except yaml.YAMLError as error:
         raise BadClaim(f"{path}: not YAML: {error}") from None
     top = _fields(content, path.name, needed=("chance_of_training", "claims"))
-    chance = _fields(top["chance_of_training"], "chance_of_training", needed=("score", "reason"))
+    chance = _fields(top["chance_of_training"], "chance_of_training", needed=("of", "reason"))
     if not isinstance(top["claims"], list) or not top["claims"]:
         raise BadClaim(f"{path}: `claims` must be a list of claims")
     claims = tuple(_claim(item, f"claim {number}") for number, item in enumerate(top["claims"], start=1))
@@ -168,7 +168,10 @@ def read_claims(path: Path = CLAIMS) -> ClaimList:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise BadClaim(f"every claim needs an id of its own; used twice: {', '.join(twice)}")
-    return ClaimList(claims, _number(chance["score"], "chance_of_training"), " ".join(chance["reason"].split()))
+    for measure in chance["of"]:
+        _one_of(measure, MEASURES, "chance_of_training: measure")
+    of = {measure: _number(number, f"chance_of_training: {measure}") for measure, number in chance["of"].items()}
+    return ClaimList(claims, of, " ".join(chance["reason"].split()))
 
 
 def _claim(item: Any, place: str) -> Claim:

@@ -129,7 +129,9 @@ class Results:
         return tuple(int(lengths["max"][stage]) for stage in side.stages)
 
     def remarks(self, side: Side) -> list[str]:
-        """Say of a submission's scans what an interval hides; nothing of other sides."""
+        """Say what an interval of seconds or memory hides; nothing of other measures."""
+        if MEASURES[side.measure].is_timed:
+            return ["one run a case"]
         if side.source != "efficiency":
             return []
         rows = self._efficiency(side, MEASURES["seconds a case"])

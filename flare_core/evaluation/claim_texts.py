@@ -92,14 +92,16 @@ def as_data(claims: ClaimList, findings: Sequence[Finding]) -> list[dict[str, An
 
 def as_markdown(claims: ClaimList, findings: Sequence[Finding]) -> str:
     """Return the Markdown table of the README: a row a claim, a line in it for each test."""
-    lines = ["| claim | published | ours [95 % interval] | verdict | rerun |", "|---|---|---|---|---|"]
+    lines = ["| claim | published | holds if | ours [95 % interval] | verdict | rerun |", "|---|---|---|---|---|---|"]
     for claim in claims.claims:
         own = of_claim(claim, findings)
         published = "<br>".join(shown(f.published, f.unit) or "no number" for f in own)
+        bounds = "<br>".join(_bounds(f) for f in own)
         verdict = overall(own)
         ours = "<br>".join(f"{f.test}: {_ours(f, verdict)}" for f in own)
         rerun = "<br>".join(dict.fromkeys(f"`{f.rerun}`" if f.rerun else f.reason for f in own))
-        cells = f"{claim.statement} ({claim.paper}, {claim.place})", published, ours, f"**{verdict}**", rerun
+        statement = f"{claim.statement} ({claim.paper}, {claim.place})"
+        cells = statement, published, bounds, ours, f"**{verdict}**", rerun
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -12,7 +12,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -79,7 +79,7 @@ def judge_claims(claims: ClaimList | None = None, results: Path = RESULTS) -> li
     return [judge(claim, test, claims.chance, results) for claim in claims.claims for test in claim.tests]
 
 
-def judge(claim: Claim, test: Test, chance: float, results: Path) -> Finding:
+def judge(claim: Claim, test: Test, chance: Mapping[str, float], results: Path) -> Finding:
     """Judge one test by the first of the claim's profiles with all its rows; if none has, name the last, cheapest."""
     if claim.untestable:
         return _finding(claim, test, "", NOT_TESTED, claim.untestable, None)
@@ -92,13 +92,15 @@ def judge(claim: Claim, test: Test, chance: float, results: Path) -> Finding:
         except NotThere as missing:
             reasons.append((profile, str(missing)))
             continue
-        between_trainings, unit = test.run.stages and test.effect == "difference", MEASURES[test.measure].unit
-        if between_trainings and unit == "points":
-            trainings = len({side.rows for side in test.sides})
-            estimate = estimate.with_chance(chance * max(1, trainings // 2))
+        between_trainings = test.run.stages and test.effect == "difference"
+        unknown = [side.measure for side in test.sides if side.measure not in chance] if between_trainings else []
+        if between_trainings and not unknown:
+            of_pair = max(chance[side.measure] for side in test.sides)
+            pairs = max(1, len({side.rows for side in test.sides}) // 2)
+            estimate = estimate.with_chance(of_pair * pairs)
         outcome, reason = verdict(test, estimate)
-        if between_trainings and unit != "points" and estimate.trainings == 1:
-            outcome, reason = INCONCLUSIVE, f"one training a side: what chance makes of it is not known in {unit}"
+        if unknown and estimate.trainings == 1:
+            outcome, reason = INCONCLUSIVE, f"one training a side: what chance makes of {unknown[0]} is not known"
         return _finding(claim, test, profile, outcome, "; ".join([reason, *tables.remarks(test.run)]), estimate)
     profile, reason = reasons[-1]
     return _finding(claim, test, profile, NOT_TESTED, reason, None)

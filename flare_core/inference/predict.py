@@ -236,7 +236,7 @@ class CaseSteps:
             "made_from": job.made_from,
             "labels": file_hash(target),
             "seconds": round(seconds, 3),
-            "timings": {step: round(spent, 3) for step, spent in job.timings.items()},
+            "timings": {step: round(spent, 6) for step, spent in job.timings.items()},
             "windows": job.windows,
             "network_voxels": job.voxels,
             "plan": asdict(job.plan),

@@ -45,7 +45,7 @@ LAYOUT = torch.channels_last_3d
 
 
 class Diverged(RuntimeError):
-    """The loss is no longer finite; the message names the step and the cases of the batch."""
+    """The loss or its gradient is no longer finite; the message names the step and the cases of the batch."""
 
 
 def train(
@@ -186,7 +186,7 @@ def _epoch(
         loss.backward()
         lesson.after_backward(epoch)
         norm = torch.nn.utils.clip_grad_norm_(learner.parameters(), plan.gradient_clip or math.inf)
-        _must_be_finite("gradient", norm, place)  # one step with it would make every weight NaN
+        _must_be_finite("gradient's norm", norm, place)  # one step with it would make every weight NaN
         optimizer.step()
         lesson.after_step(epoch, plan.epochs)
         total += loss.detach().cpu()
@@ -198,7 +198,9 @@ def _epoch(
 def _must_be_finite(what: str, value: torch.Tensor, place: str) -> None:
     """Raise Diverged, saying where, if a single number is NaN or infinite."""
     if not math.isfinite(value.item()):
-        raise Diverged(f"the {what} is {value.item()} {place}")
+        raise Diverged(
+            f"the {what} is {value.item()} {place}: look at these cases, or train with a lower learning rate"
+        )
 
 
 def validate(

@@ -1,9 +1,10 @@
 """Learn in bfloat16 where the processor is fast at it, except where its convolutions have wrong gradients.
 
-Serves the training loop. oneDNN 3.12 (torch 2.13) leaves part of a bfloat16 convolution's weight gradient unwritten
-where the kernel is deeper than the grid it reads, as a 3 x 3 x 3 kernel is on 2 x 2 x 2 voxels: what lay in memory
-before, be it 0 or 1e34, becomes the gradient. Seen with AVX512-BF16; the outputs, the other gradients, float32 and the
-other two axes are right (tests/training/test_precision.py).
+Serves the training loop. Where a kernel is longer than a side of the grid that it reads, as a 3 x 3 x 3 kernel is on
+2 x 2 x 2 voxels, oneDNN 3.12 (torch 2.13, AVX512-BF16) may leave part of a bfloat16 convolution's weight gradient
+unwritten: what lay in memory before, be it 0 or 1e34, becomes the gradient. With a stride it may also write where it
+should not, and the process ends. Outputs, the image's gradient and float32 are right; so is all else in bfloat16, tried
+for sides of 1 to 5, kernels of 1 and 3, strides of 1 and 2 (tests/training/test_precision.py has some of them).
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ from torch import nn
 
 
 class _Convolution(nn.Conv3d):
-    """Computes in float32 where the kernel is deeper than the grid."""
+    """Computes in float32 on a processor where a side of the grid is shorter than the kernel."""
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        if not 1 < features.shape[2] < self.kernel_size[0]:
+        fits = all(side >= length for side, length in zip(features.shape[2:], self.kernel_size, strict=True))
+        if fits or features.device.type != "cpu":
             return super().forward(features)
-        with torch.autocast(features.device.type, enabled=False):
+        with torch.autocast("cpu", enabled=False):
             return super().forward(features.float())
 
 
 def with_right_gradients(module: nn.Module) -> nn.Module:
-    """Let every convolution of a module compute in float32 where bfloat16 gradients would be wrong; return the module.
+    """Let every convolution of a module compute in float32 where bfloat16 gradients may be wrong; return the module.
 
     Weights, their names and the results in float32 stay as they are.
     """

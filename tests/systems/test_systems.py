@@ -13,6 +13,7 @@ from flare_core.recipe import PROFILES, decode, encode, fingerprint
 from flare_core.systems import SYSTEMS
 from flare_core.systems.describe import describe, describe_as_text
 from flare_core.training.batch import Workers, draw_batch
+from flare_core.training.objective import Supervised
 from flare_core.training.prepare import prepare_cases
 from flare_core.training.run import Run
 from flare_core.training.schedule import train_system
@@ -50,6 +51,21 @@ def test_every_parameter_gets_a_gradient_and_ten_steps_lower_the_loss(system, ti
             optimizer.step()
             losses.append(loss.item())
         assert losses[-1] < losses[0]
+
+
+@each_system
+@pytest.mark.parametrize("profile", PROFILES)
+def test_networks_take_the_patches_that_they_learn_from_in_every_experiment(system, profile):
+    """On torch's meta device, which computes shapes alone; what is pretrained takes views of its own."""
+    known = system.at(profile)
+    for experiment in (known, *(known.ablated(name) for name in system.ablations)):
+        for stage in experiment.stages:
+            if isinstance(stage.objective, Supervised) and hasattr(stage.sampling, "patch"):
+                with torch.device("meta"):
+                    network = stage.network.build(stage.scheme.channels)
+                    outputs = network(torch.zeros(2, 1, *stage.sampling.patch))
+                finest = outputs if isinstance(outputs, torch.Tensor) else outputs[0]
+                assert finest.shape == (2, stage.scheme.channels, *stage.sampling.patch)
 
 
 @each_system

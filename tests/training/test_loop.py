@@ -115,16 +115,24 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_cases(stage,
         train(stage, [broken], [], tmp_path, seed=0, facts={"fold": 0})
 
 
+@pytest.mark.parametrize("clip", [None, 1.0])
 def test_a_gradient_that_is_not_finite_stops_the_training_before_it_reaches_the_weights(
-    stage, cases, tmp_path, monkeypatch
+    clip, stage, cases, tmp_path, monkeypatch
 ):
-    def broken(parameters, most):
-        return torch.tensor(float("nan"))
+    build, modules = type(stage.network).build, []
 
-    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", broken)
-    with pytest.raises(Diverged, match="the gradient is nan in epoch 1, step 1 .cases c"):
+    def broken(architecture, channels):
+        modules.append(build(architecture, channels))
+        next(modules[0].parameters()).register_hook(lambda gradient: gradient * float("nan"))
+        return modules[0]
+
+    monkeypatch.setattr(type(stage.network), "build", broken)
+    stage = replace(stage, optimization=replace(stage.optimization, gradient_clip=clip))
+    with pytest.raises(Diverged, match="gradient's norm is nan in epoch 1, step 1 .cases c.*lower learning rate"):
         train(stage, cases, [], tmp_path, seed=0, facts={"fold": 0})
-    assert not list(tmp_path.rglob("model.json")), "no network is written"
+    torch.manual_seed(0)
+    untrained = build(stage.network, stage.scheme.channels)
+    assert _same(modules[0].state_dict(), untrained.state_dict()), "no step was taken"
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path):
