@@ -71,7 +71,7 @@ test-all: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or not slow" $(PYTEST_OPTIONS)
 
 # Two trainings side by side, one core each. Interrupted, both go on from their last epoch: `timeout 8m make study` is a
-# piece of it. The last step of `study` keeps seconds: let nothing else run then.
+# piece of it. The last step of `study` keeps seconds: let nothing else run then; stopped, it begins anew.
 retrain: $(READY)
 	$(BIN)/flare retrain --profile mini --jobs 2
 
