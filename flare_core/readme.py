@@ -17,7 +17,7 @@ from flare_core.evaluation.claim_texts import as_markdown, counts
 from flare_core.evaluation.claims import judge_claims, write_findings
 from flare_core.paths import RESULTS, ROOT, results_of
 from flare_core.scale import cases_block, scale_block
-from flare_core.scoreboard import mean_over_seeds
+from flare_core.scoreboard import AS_PUBLISHED, mean_over_seeds
 from flare_core.storage import write_file
 from flare_core.systems import SYSTEMS
 from flare_core.systems.describe import count_parameters
@@ -37,16 +37,20 @@ def results_block(profile: str = "mini") -> str:
     for (system, variant), rows in summary.groupby(["system", "variant"], sort=False):
         by_row = rows.set_index("row")
         organs, tumor, free = (by_row.loc[n] for n in ("organs", "tumor_bearing_cases", "tumor_free_cases"))
-        cells = [f"{organs.dsc:.3f}", f"{organs.nsd:.3f}"] if SYSTEMS[system].segments_organs else ["tumor only", ""]
-        cells += [f"{tumor.dsc:.3f} ({tumor.cases:.0f})", f"{tumor.nsd:.3f}"]
-        cells.append(f"{free.false_positive_ml:.1f} ({free.cases:.0f})")
+        recipe = SYSTEMS[system] if variant == AS_PUBLISHED else SYSTEMS[system].ablated(variant)
+        cells = [f"{organs.dsc:.3f}", f"{organs.nsd:.3f}"] if recipe.segments_organs else ["tumor only", ""]
+        if recipe.segments_tumors:
+            cells += [f"{tumor.dsc:.3f} ({tumor.cases:.0f})", f"{tumor.nsd:.3f}"]
+            cells.append(f"{free.false_positive_ml:.1f} ({free.cases:.0f})")
+        else:
+            cells += ["organs only", "", ""]
         lines.append(f"| `{system}` | {_variant(variant)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def _variant(name: str) -> str:
     """Return what the table calls a variant."""
-    return "the method" if name == "as_published" else name.replace("_", " ")
+    return "the method" if name == AS_PUBLISHED else name.replace("_", " ")
 
 
 def real_ct_block(profile: str = "mini", shown: str = "nvauto") -> str:

@@ -132,6 +132,11 @@ class System:
         names = {n for stage in self.inference.stages for group in self.stage(stage).scheme.groups for n in group}
         return names != {"tumor"}
 
+    @property
+    def segments_tumors(self) -> bool:
+        """Whether a network of the submission tells tumors from organs."""
+        return any(("tumor",) in self.stage(stage).scheme.groups for stage in self.inference.stages)
+
     def stage(self, name: str) -> Stage:
         """Return the stage called `name`; raises ValueError naming the stages there are."""
         for stage in self.stages:

@@ -46,6 +46,7 @@ class TwoStage(Inference):
     Attributes:
         locator: stage whose network finds the abdomen in the whole volume.
         organs, tumor: stages whose networks share the grid inside the crop; several networks of a stage are averaged.
+            Without a tumor stage only organs are segmented (the paper's table 3 has such rows).
         margin_mm: added on both sides of the located box along X, Y, Z.
         body: the crop where the locator finds nothing.
         organ_rules: rules applied to the organs on their grid, before the tumor is laid over them.
@@ -53,7 +54,7 @@ class TwoStage(Inference):
 
     locator: str
     organs: str
-    tumor: str
+    tumor: str | None
     margin_mm: tuple[float, float, float]
     body: BodyBox
     organ_rules: tuple = ()
@@ -61,10 +62,15 @@ class TwoStage(Inference):
     @property
     def stages(self) -> tuple[str, ...]:
         """Names of the stages whose networks a submission must hold."""
-        return self.locator, self.organs, self.tumor
+        return (self.locator, *self._fine)
+
+    @property
+    def _fine(self) -> tuple[str, ...]:
+        """Names of the stages inside the crop."""
+        return (self.organs,) if self.tumor is None else (self.organs, self.tumor)
 
     def looks(self) -> tuple[Look, ...]:
-        """Return the three stages, each with its whole volume."""
+        """Return the stages, each with its whole volume."""
         return tuple(Look((stage,), WholeVolume()) for stage in self.stages)
 
     def steps(
@@ -74,23 +80,26 @@ class TwoStage(Inference):
 
         A constant image has the result alone.
         """
-        check_one_grid([*networks[self.organs], *networks[self.tumor]], one_scheme=False)
+        check_one_grid([member for stage in self._fine for member in networks[stage]], one_scheme=False)
         labels = np.zeros(image_hu.shape, np.uint8, order="F")
         if not is_constant(image_hu):
             box = self.region(image_hu, spacing_mm, networks)
             crop = image_hu[box]
             grid = networks[self.organs][0].preprocessing.image_to_grid(crop, spacing_mm)
             grid_mm = grid_spacing_mm(crop.shape, spacing_mm, grid.shape)
-            organs, tumor = (_targets(networks[stage], grid) for stage in (self.organs, self.tumor))
+            organs, *tumor = (_targets(networks[stage], grid) for stage in self._fine)
             yield Step("organs: networks", organs, grid_mm)
             for rule in self.organ_rules:
                 with timed("postprocess"):
                     organs = rule(organs, grid_mm)
                 yield Step(f"organs: {type(rule).__name__}", organs, grid_mm)
-            yield Step("tumor: networks", tumor, grid_mm)
+            for found in tumor:
+                yield Step("tumor: networks", found, grid_mm)
             with timed("reduce"):
-                resample_labels(np.where(tumor > 0, tumor, organs), crop.shape, out=labels[box])
-        yield Step("tumor over organs", labels, spacing_mm)
+                for found in tumor:
+                    organs = np.where(found > 0, found, organs)
+                resample_labels(organs, crop.shape, out=labels[box])
+        yield Step("tumor over organs" if self.tumor else "on the image", labels, spacing_mm)
 
     def regions(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> dict[str, Box]:
         """Return the box that the second stage is shown, by name."""
@@ -100,7 +109,7 @@ class TwoStage(Inference):
         """Return the one window of each of the two grids."""
         looks = (
             ((self.locator,), whole(image_hu.shape)),
-            ((self.organs, self.tumor), self.region(image_hu, spacing_mm, networks)),
+            (self._fine, self.region(image_hu, spacing_mm, networks)),
         )
         return tuple(
             window_record(stages, WholeVolume(), networks[stages[0]][0], image_hu, box, spacing_mm)

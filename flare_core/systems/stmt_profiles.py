@@ -8,7 +8,7 @@ from flare_core.models.unet import ResidualEncoderUNet
 from flare_core.recipe import Departure, Override
 from flare_core.systems import mini
 from flare_core.training.objective import Supervised
-from flare_core.training.selection import AnnotatedCases, InEqualNumbers, PartlyLabeledCases, PseudoLabels
+from flare_core.training.selection import AnnotatedCases, AsGiven, InEqualNumbers, PartlyLabeledCases, PseudoLabels
 
 DEPARTURES = (
     Departure(
@@ -155,14 +155,18 @@ STUDY = (
 PROFILES = {"smoke": SMOKE, "mini": MINI, "study": STUDY}
 
 FULL, PARTIAL = AnnotatedCases(ORGAN_NAMES), PartlyLabeledCases(ORGAN_NAMES)
+WITHOUT_TUMORS = Override("inference.tumor", None, "table 3 has no tumor for these rows")
 ABLATIONS = {
     "complete_only": (
         Override("organs.cases", FULL, "table 3, FSO: the completely labeled cases alone"),
+        Override("organs.labels", AsGiven(), "nothing to fill"),
         Override("organs.objective", Supervised(), "one kind of cases"),
+        WITHOUT_TUMORS,
     ),
     "without_unlabeled": (
         Override("organs.cases", InEqualNumbers((FULL, PARTIAL)), "table 3: self-training with partial labels"),
         Override("organs.objective", Supervised((1.0, 1.0)), "two kinds of cases"),
+        WITHOUT_TUMORS,
     ),
     "supervised_tumor": (
         Override("tumor.objective", Supervised(), "table 3, FST, trained on for as long as the mean teacher"),

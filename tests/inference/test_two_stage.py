@@ -68,6 +68,18 @@ def test_the_tumor_lies_over_the_organs():
     assert (STMT(_image(), SPACING, also_liver)[8:12, 8:12, 8:12] == TUMOR).all()
 
 
+def test_without_a_tumor_stage_the_organs_are_segmented_alone():
+    image = _image()
+    image[9, 9, 9] = TUMOR  # the organs' network sees it, too
+    organs_only, networks = replace(STMT, tumor=None), _networks()
+    del networks["tumor"]
+    assert organs_only.stages == ("locator", "organs") and len(organs_only.looks()) == 2
+    labels = organs_only(image, SPACING, networks)
+    expected = STMT(image, SPACING, _networks() | {"tumor": [fake_network(TUMOR_ONLY, Sees(100))]})
+    assert np.array_equal(labels, expected) and (labels == LIVER).sum() == 63
+    assert [w.stages for w in organs_only.windows(image, SPACING, networks)] == [("locator",), ("organs",)]
+
+
 @dataclass
 class Recorder:
     """A rule that erases everything and remembers what it was given."""
