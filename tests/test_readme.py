@@ -75,6 +75,19 @@ def test_memory_that_grows_or_an_estimate_that_is_exceeded_misses_its_target(tmp
     assert "| swinx |  | not measured |" in block
 
 
+def test_what_a_submission_does_not_segment_has_no_score(tmp_path, monkeypatch):
+    rows = ["organs", "tumor_bearing_cases", "tumor_free_cases"]
+    table = pd.DataFrame({"row": rows, "cases": 2, "dsc": 0.5, "nsd": 0.25, "false_positive_ml": 0.0, "seed": 0})
+    runs = [("dkfz_bs8", "as_published"), ("stmt", "complete_only"), ("stmt", "supervised_tumor")]
+    pd.concat([table.assign(system=s, variant=v) for s, v in runs]).to_csv(tmp_path / "summary.csv")
+    monkeypatch.setattr(readme, "results_of", lambda profile: tmp_path)
+    assert readme.results_block().splitlines()[2:] == [
+        "| `dkfz_bs8` | the method | tumor only |  | 0.500 (2) | 0.250 | 0.0 (2) |",
+        "| `stmt` | complete only | 0.500 | 0.250 | organs only |  |  |",
+        "| `stmt` | supervised tumor | 0.500 | 0.250 | 0.500 (2) | 0.250 | 0.0 (2) |",
+    ]
+
+
 def test_a_readme_without_its_marks_is_refused():
     with pytest.raises(ValueError, match="once each"):
         readme.filled("# Nothing here")

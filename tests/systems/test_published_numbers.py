@@ -144,6 +144,10 @@ def test_stmt():
     assert teacher.preprocessing.order == 3, "nnU-Net's default"
     assert (STMT.limits.time_s, STMT.limits.memory_mib) == (15, 4096)
     assert STMT.inference.margin_mm == (10, 10, 40) and STMT.inference.organ_rules[0].targets == ORGAN_NAMES
+    for name in ("complete_only", "without_unlabeled"):
+        organs_alone = STMT.ablated(name)
+        assert organs_alone.segments_organs and not organs_alone.segments_tumors, "table 3 has no tumor for these"
+    assert STMT.segments_tumors, "though the locator's network takes organs and tumors for one"
 
 
 def test_swinx():
