@@ -31,8 +31,8 @@ from flare_core.inference.predict import predict_files
 from flare_core.inference.submission import Submission, load_submission, submission_hash
 from flare_core.machine import processor_name
 from flare_core.paths import results_of, run_of, submission_of
-from flare_core.recipe import fingerprint
-from flare_core.retrain import AS_PUBLISHED, provide_cohort, update_results
+from flare_core.recipe import AS_PUBLISHED, fingerprint
+from flare_core.retrain import provide_cohort, update_results
 from flare_core.systems import SYSTEMS
 from flare_core.training.run import Run
 
@@ -59,7 +59,7 @@ def ablate(profile: str, systems: Collection[str] = (), *, timed: bool = False) 
         RuntimeError: if a case could not be predicted.
     """
     dataset, results = provide_cohort(profile), results_of(profile)
-    runs = [run for key in systems or SYSTEMS for run in experiments(key, profile, dataset)]
+    runs = [run for key in dict.fromkeys(systems or SYSTEMS) for run in experiments(key, profile, dataset)]
     if not runs:
         names = ", ".join(systems or SYSTEMS)
         raise FileNotFoundError(f"no submission of {names} at the profile {profile}: train them with flare retrain")
@@ -159,7 +159,8 @@ def _facts(entry: Entry, out: Path, run: Run, submission: Submission, timed: boo
     truth, found = read_labels(entry.labels), read_labels(out / f"{entry.id}.nii.gz")
     record = json.loads((out / ".flare" / f"{entry.id}.json").read_text())
     rows = [("", quantity, record[quantity]) for quantity in COUNTS]
-    rows.append(("", "false_tumor_ml", round(false_tumor_ml(truth.data, found.data, truth.spacing_mm), 3)))
+    if run.system.segments_tumors:
+        rows.append(("", "false_tumor_ml", round(false_tumor_ml(truth.data, found.data, truth.spacing_mm), 3)))
     for right, left in PAIRS if run.system.segments_organs else ():
         rows.append((right, "split_dsc", split_dsc(truth.data, found.data, right, left)))
     image = entry.load().image

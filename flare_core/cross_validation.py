@@ -26,8 +26,8 @@ from flare_core.evaluation.flare_rules import PARTIAL
 from flare_core.inference.predict import predict_files
 from flare_core.inference.submission import Submission, load_submission, submission_hash
 from flare_core.machine import processor_name, usable_cores
-from flare_core.recipe import Stage
-from flare_core.retrain import AS_PUBLISHED, update_rows
+from flare_core.recipe import AS_PUBLISHED, Stage
+from flare_core.retrain import update_rows
 from flare_core.workspace import Workspace
 
 COLUMNS = ("case", "target", "dsc", "nsd", "stage", "fold")

@@ -12,8 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from flare_core.cases.labels import ORGAN_NAMES, TUMOR
-from flare_core.evaluation.claim_list import AS_PUBLISHED, Claim
-from flare_core.recipe import System
+from flare_core.evaluation.claim_list import Claim
+from flare_core.recipe import AS_PUBLISHED, System
 from flare_core.systems import SYSTEMS
 
 NEEDS = {True: "a training", False: "the same networks"}
@@ -49,8 +49,8 @@ def inference_results(results: Path) -> pd.DataFrame:
     Args:
         results: folder of a profile's tables (`flare ablate` writes them).
     Returns:
-        Columns `system`, `experiment`, `organ DSC` (NaN for systems without organs), `tumor DSC` (cases that have one)
-        and `voxels` through networks, as multiples of the method's own; empty if there are no tables.
+        Columns `system`, `experiment`, `organ DSC`, `tumor DSC` (cases that have one; both NaN where they are not
+        segmented) and `voxels` through networks, as multiples of the method's own; empty if there are no tables.
     """
     columns = ["system", "experiment", "organ DSC", "tumor DSC", "voxels"]
     if not (results / "inference_scores.csv").is_file():
@@ -64,7 +64,9 @@ def inference_results(results: Path) -> pd.DataFrame:
     own = voxels.xs(AS_PUBLISHED, level="variant")
     table = pd.DataFrame({"organ DSC": organs, "tumor DSC": tumors, "voxels": voxels.div(own, level="system")})
     table = table.reindex(organs.index).reset_index()
-    table.loc[~table["system"].map(lambda key: SYSTEMS[key].segments_organs), "organ DSC"] = float("nan")
+    for row, experiment in enumerate(SYSTEMS[r.system].ablated(r.variant) for r in table.itertuples()):
+        seen = {"organ DSC": experiment.segments_organs, "tumor DSC": experiment.segments_tumors}
+        table.loc[row, [column for column, is_seen in seen.items() if not is_seen]] = float("nan")
     return table.rename(columns={"variant": "experiment"})[columns]
 
 
@@ -87,7 +89,7 @@ def compared_trainings(results: Path, system: str, claims: Iterable[Claim]) -> d
     sides = [side for claim in claims for test in claim.tests for side in test.sides if side.stages]
     curves = {}
     for side in sides:
-        is_own = side.variant == AS_PUBLISHED or not recipe.trains(side.variant) if side.system == system else False
+        is_own = side.system == system and not recipe.trains(side.variant)
         rows = history[history["variant"] == (AS_PUBLISHED if is_own else side.variant)]
         rows = rows[rows["stage"] == side.stages[-1]]
         if side.system == system and len(rows):

@@ -15,7 +15,8 @@ from flare_core import paths
 from flare_core.evaluation.flare_rules import FLARE23
 from flare_core.evaluation.lesions import lesion_summary
 from flare_core.inference.submission import load_submission
-from flare_core.retrain import AS_PUBLISHED, update_rows
+from flare_core.recipe import AS_PUBLISHED
+from flare_core.retrain import update_rows
 from flare_core.scoreboard import (
     CAME_ALONG,
     MADE_NOW,

@@ -15,8 +15,7 @@ from flare_core.cases.labels import BY_NAME, TARGET_NAMES, TUMOR
 from flare_core.cases.preprocessing import FixedGrid
 from flare_core.inference.stored_network import StoredNetwork, read_network
 from flare_core.paths import ROOT, WEIGHTS, results_of
-from flare_core.recipe import System
-from flare_core.scoreboard import AS_PUBLISHED
+from flare_core.recipe import AS_PUBLISHED, System
 from flare_core.storage import write_file
 from flare_core.systems import SYSTEMS
 from flare_core.systems.describe import count_weights

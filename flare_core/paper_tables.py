@@ -20,7 +20,8 @@ from flare_core.cases.labels import ORGAN_NAMES, TARGET_NAMES
 from flare_core.efficiency_board import efficiency_board
 from flare_core.evaluation.paper_layout import COSTS, POINTS, PROVENANCE, PaperTable
 from flare_core.evaluation.published import TABLES, contradictions, counterparts, published_table
-from flare_core.scoreboard import AS_PUBLISHED, CAME_ALONG, MADE_NOW, scoreboard
+from flare_core.recipe import AS_PUBLISHED
+from flare_core.scoreboard import CAME_ALONG, MADE_NOW, scoreboard
 from flare_core.workspace import COHORTS, Workspace
 
 NAN = float("nan")

@@ -16,8 +16,9 @@ from flare_core.evaluation.claim_list import read_claims
 from flare_core.evaluation.claim_texts import as_markdown, counts
 from flare_core.evaluation.claims import judge_claims, write_findings
 from flare_core.paths import RESULTS, ROOT, results_of
+from flare_core.recipe import AS_PUBLISHED
 from flare_core.scale import cases_block, scale_block
-from flare_core.scoreboard import AS_PUBLISHED, mean_over_seeds
+from flare_core.scoreboard import mean_over_seeds
 from flare_core.storage import write_file
 from flare_core.systems import SYSTEMS
 from flare_core.systems.describe import count_parameters
@@ -37,7 +38,7 @@ def results_block(profile: str = "mini") -> str:
     for (system, variant), rows in summary.groupby(["system", "variant"], sort=False):
         by_row = rows.set_index("row")
         organs, tumor, free = (by_row.loc[n] for n in ("organs", "tumor_bearing_cases", "tumor_free_cases"))
-        recipe = SYSTEMS[system] if variant == AS_PUBLISHED else SYSTEMS[system].ablated(variant)
+        recipe = SYSTEMS[system].ablated(variant)
         cells = [f"{organs.dsc:.3f}", f"{organs.nsd:.3f}"] if recipe.segments_organs else ["tumor only", ""]
         if recipe.segments_tumors:
             cells += [f"{tumor.dsc:.3f} ({tumor.cases:.0f})", f"{tumor.nsd:.3f}"]

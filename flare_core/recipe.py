@@ -14,6 +14,8 @@ from functools import partial
 from typing import Any
 
 PROFILES = ("smoke", "mini", "study", "paper")
+AS_PUBLISHED = "as_published"
+"""What the method itself is called among its ablations."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Override:
         where: dotted path from the system, e.g. `inference.window.roi`; a stage is reached by its name and every stage
             by `*`, a member of a tuple by its number, e.g. `round1.optimization.epochs`, `*.network.width` or
             `inference.postprocessing.1`.
-        value: the new value, or `Times` of the old one.
+        value: the new value, or `Scaled`.
         reason: why short training on small data needs it.
     """
 
@@ -34,10 +36,18 @@ class Override:
 
 
 @dataclass(frozen=True)
-class Times:
-    """What an override makes of a tuple of numbers: each one times a factor, whatever the profile has there."""
+class Scaled:
+    """What an override makes of a number or a tuple of numbers: times a factor, whatever the profile has there."""
 
     factor: int
+
+    def applied_to(self, old: Any) -> Any:
+        """Return what replaces the old value; raises TypeError if it holds anything but numbers."""
+        if isinstance(old, (int, float)):
+            return old * self.factor
+        if isinstance(old, tuple):
+            return tuple(self.applied_to(item) for item in old)
+        raise TypeError(f"cannot multiply {old!r} by {self.factor}; expected a number or a tuple of numbers")
 
 
 @dataclass(frozen=True)
@@ -158,7 +168,9 @@ class System:
         return self._with(self.profiles[profile])
 
     def ablated(self, name: str) -> System:
-        """Return this system with one of its ablations applied; raises ValueError for an unknown name."""
+        """Return this system with an ablation applied (AS_PUBLISHED: none); raises ValueError for an unknown name."""
+        if name == AS_PUBLISHED:
+            return self
         if name not in self.ablations:
             raise ValueError(f"{self.key} has no ablation {name!r}; choose from {', '.join(self.ablations)}")
         return self._with(self.ablations[name])
@@ -181,25 +193,23 @@ def replaced(value: Any, where: str, new: Any) -> Any:
     Args:
         value: a dataclass, usually a `System`.
         where: path as in `Override.where`.
-        new: the new value, or `Times` of the old one.
+        new: the new value, or `Scaled`.
     Raises:
         AttributeError: if a name on the path is no field.
+        TypeError: if what is to be scaled is no number.
     """
+    if not where:
+        return new.applied_to(value) if isinstance(new, Scaled) else new
     head, _, rest = where.partition(".")
     if isinstance(value, tuple) and head.isdecimal() and int(head) < len(value):
         at = int(head)
-        return (*value[:at], replaced(value[at], rest, new) if rest else new, *value[at + 1 :])
+        return (*value[:at], replaced(value[at], rest, new), *value[at + 1 :])
     if isinstance(value, System) and head in ("*", *(stage.name for stage in value.stages)):
         stages = tuple(replaced(s, rest, new) if head in ("*", s.name) else s for s in value.stages)
         return replace(value, stages=stages)
     if not is_dataclass(value) or head not in {f.name for f in fields(value)}:
         raise AttributeError(f"{type(value).__name__} has no field {head!r} (in the path {where!r})")
-    old = getattr(value, head)
-    if rest:
-        new = replaced(old, rest, new)
-    elif isinstance(new, Times):
-        new = tuple(number * new.factor for number in old)
-    return replace(value, **{head: new})
+    return replace(value, **{head: replaced(getattr(value, head), rest, new)})
 
 
 def encode(value: Any, *, with_defaults: bool = True) -> Any:

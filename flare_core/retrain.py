@@ -29,6 +29,7 @@ from flare_core.inference.predict import predict_files
 from flare_core.inference.submission import load_submission, submission_hash
 from flare_core.output_lock import only_run
 from flare_core.paths import results_of, run_of, submission_of
+from flare_core.recipe import AS_PUBLISHED
 from flare_core.systems import SYSTEMS
 from flare_core.training.run import Run, assemble
 from flare_core.training.schedule import train_runs
@@ -36,8 +37,6 @@ from flare_core.training.selection import PseudoLabels
 from flare_core.workspace import COHORTS, embedded_cohort
 
 log = logging.getLogger(__name__)
-
-AS_PUBLISHED = "as_published"
 
 
 def provide_cohort(profile: str) -> Dataset:
@@ -130,7 +129,7 @@ def update_rows(table: pd.DataFrame, path: Path, own: Mapping[str, Any]) -> Path
 
     Args:
         table: the rows (there may be none), with columns `system`, `variant` and `seed`.
-        path: the file; rows of systems that no longer exist go, the others are in the order of `SYSTEMS`.
+        path: the file; rows of systems and ablations that no longer exist go, the others are in the order of `SYSTEMS`.
         own: column to value, the same in all of `table`: whose rows these are.
     """
     order = list(SYSTEMS)
@@ -139,7 +138,9 @@ def update_rows(table: pd.DataFrame, path: Path, own: Mapping[str, Any]) -> Path
         if path.is_file():
             known = pd.read_csv(path)
             same = known[list(own)].eq(list(own.values())).all(axis=1)
-            table = _concatenated([table, known[~same & known["system"].isin(order)]])
+            names = [(key, name) for key, system in SYSTEMS.items() for name in (AS_PUBLISHED, *system.ablations)]
+            exists = pd.MultiIndex.from_frame(known[["system", "variant"]]).isin(names)
+            table = _concatenated([table, known[exists & ~same]])
         table = table.sort_values(list(ranks), key=lambda column: column.map(ranks[column.name]), kind="stable")
         return write_csv(table, path)
 

@@ -25,11 +25,11 @@ from flare_core.evaluation.slices import CaseView, middle_voxel
 from flare_core.inference.backends import choose_compute
 from flare_core.inference.predict import predict_files
 from flare_core.inference.submission import load_submission, submission_hash
+from flare_core.recipe import AS_PUBLISHED
 from flare_core.systems import SYSTEMS
 from flare_core.teaching import only
 from flare_core.workspace import Workspace
 
-AS_PUBLISHED = "as_published"
 MADE_NOW, CAME_ALONG = "made now", "came along"
 SCORES = ["case", "target", "dsc", "nsd", "system"]
 SUMMARY = ["row", "cases", "dsc", "nsd", "false_positive_ml", "system", "made"]
@@ -269,6 +269,8 @@ def ablation_scores(work: Workspace) -> pd.DataFrame:
     """Return the committed scores of a system and its ablations, `system` naming the variant; none if it has none."""
     table = committed(work, "scores")
     table = table[(table["system"] == work.system) & table["target"].isin(work.targets)]
+    segments_tumors = table["variant"].map(lambda name: SYSTEMS[work.system].ablated(name).segments_tumors).astype(bool)
+    table = table[segments_tumors | (table["target"] != TUMOR.name)]
     named = table.assign(system=table["variant"].astype(str).str.replace("_", " "))
     return named if named["variant"].nunique() > 1 else named.iloc[:0]
 

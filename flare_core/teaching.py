@@ -17,7 +17,7 @@ from flare_core.cases.nifti import Volume, read_labels
 from flare_core.evaluation.metrics import dsc
 from flare_core.evaluation.slices import CaseView
 from flare_core.inference.submission import load_submission, submission_hash
-from flare_core.recipe import Stage, System
+from flare_core.recipe import AS_PUBLISHED, Stage, System
 from flare_core.training.pseudo_labels import write_pseudo_labels
 from flare_core.training.selection import PseudoLabels, taught_channels
 from flare_core.walkthrough import main_stage
@@ -209,6 +209,6 @@ def label_quality(work: Workspace, stage: Stage, entries: Iterable[Entry]) -> pd
     if not file.is_file():
         return pd.DataFrame(columns=["case", "target", "dsc", "group"])
     table = pd.read_csv(file)
-    is_ours = (table["system"] == work.system) & (table["variant"] == "as_published") & (table["stage"] == stage.name)
+    is_ours = (table["system"] == work.system) & (table["variant"] == AS_PUBLISHED) & (table["stage"] == stage.name)
     sources = {entry.id: entry.group for entry in entries}
     return table[is_ours].assign(group=lambda rows: rows["case"].map(sources))[["case", "target", "dsc", "group"]]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from flare_core import paths
 from flare_core.cases.labels import TARGET_NAMES, TUMOR
 from flare_core.machine import usable_cores
-from flare_core.recipe import PROFILES, System
+from flare_core.recipe import AS_PUBLISHED, PROFILES, System
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -169,7 +169,7 @@ class Workspace:
         kept = self.results / "history.csv"
         if kept.is_file():
             table = pd.read_csv(kept)
-            table = table[(table["system"] == self.system) & (table["variant"] == "as_published")]
+            table = table[(table["system"] == self.system) & (table["variant"] == AS_PUBLISHED)]
             if len(table):
                 return table[table["seed"] == table["seed"].min()]
         files = sorted(self.run.glob("*/fold*/history.csv"))

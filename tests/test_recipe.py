@@ -4,8 +4,9 @@ from dataclasses import dataclass, make_dataclass
 
 import pytest
 
-from flare_core.recipe import decode, encode, fingerprint, replaced
+from flare_core.recipe import AS_PUBLISHED, Scaled, decode, encode, fingerprint, replaced
 from flare_core.systems import SYSTEMS
+from flare_core.systems.efficient_nnunet import EFFICIENT_NNUNET
 from flare_core.systems.nvauto import NVAUTO
 
 
@@ -21,6 +22,20 @@ def test_a_path_reaches_a_member_of_a_tuple_by_its_number():
     changed = replaced(NVAUTO, "inference.postprocessing.2.minimum_voxels", 7).inference.postprocessing
     assert changed[:2] == NVAUTO.inference.postprocessing[:2] and changed[2].minimum_voxels == 7
     assert replaced(NVAUTO, "inference.postprocessing.0", None).inference.postprocessing[0] is None
+
+
+def test_what_is_scaled_is_multiplied_whatever_the_profile_has():
+    features = replaced(EFFICIENT_NNUNET, "student.network.features", Scaled(2)).stage("student").network.features
+    assert features == tuple(2 * number for number in EFFICIENT_NNUNET.stage("student").network.features)
+    assert replaced(NVAUTO, "round1.optimization.epochs", Scaled(2)).stage("round1").optimization.epochs == 600
+    blocks = replaced(EFFICIENT_NNUNET, "student.network.features.1", Scaled(3)).stage("student").network.features
+    assert blocks[1] == 3 * EFFICIENT_NNUNET.stage("student").network.features[1] and blocks[0] == features[0] / 2
+    with pytest.raises(TypeError, match="cannot multiply 'round1' by 2; expected a number"):
+        replaced(NVAUTO, "round1.name", Scaled(2))
+
+
+def test_the_method_itself_is_the_experiment_that_changes_nothing():
+    assert NVAUTO.ablated(AS_PUBLISHED) is NVAUTO and not NVAUTO.trains(AS_PUBLISHED)
 
 
 def test_an_ablation_trains_if_it_changes_a_stage():

@@ -81,8 +81,9 @@ def test_variants_and_seeds_are_kept_apart(update):
     ]
 
 
-def test_systems_that_are_gone_and_rows_that_are_no_longer_made_go(update, tmp_path):
+def test_systems_and_ablations_that_are_gone_and_rows_that_are_no_longer_made_go(update, tmp_path):
     rows = ["a,0.1,nobody,as_published,0", "a,0.2,dkfz_bs8,as_published,0", "a,0.3,nvauto,as_published,0"]
+    rows.append("a,0.4,nvauto,renamed,0")
     (tmp_path / "scores.csv").write_text("\n".join([",".join(COLUMNS), *rows]) + "\n")
     assert update("dkfz_bs8", []) == [["a", 0.3, "nvauto", "as_published", 0]]
 

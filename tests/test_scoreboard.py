@@ -51,7 +51,7 @@ def predict_perfectly(tiny_cohort):
 
 def write_committed(work, systems, variants=("as_published",)):
     """Result tables as `retrain` writes them, every score 0.25, false alarms of 3 ml."""
-    work.results.mkdir(parents=True)
+    work.results.mkdir(parents=True, exist_ok=True)
     scores = [(c, t, 0.25, 0.25, s, v) for s in systems for v in variants for c in CASES for t in TARGET_NAMES]
     rows = [*TARGET_NAMES, "organs", "tumor_bearing_cases", "tumor_free_cases"]
     summary = [
@@ -168,3 +168,6 @@ def test_ablations_are_shown_by_name_and_only_where_there_are_some(work_of):
     assert list(ablation_scores(work)["system"].unique()) == ["as published", "partial as full"]
     assert ablation_scores(work_of("stmt")).empty
     assert set(ablation_scores(work)["target"]) == {*ORGAN_NAMES, "tumor"}
+    write_committed(work, ("stmt",), ("as_published", "complete_only"))
+    targets = ablation_scores(work_of("stmt")).groupby("variant")["target"].unique()
+    assert set(targets["complete_only"]) == set(ORGAN_NAMES) == set(targets["as_published"]) - {"tumor"}

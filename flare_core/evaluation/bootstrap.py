@@ -46,14 +46,14 @@ class Estimate:
     trainings: int = 1
     by_seeds: float = 0.0
 
-    def with_chance(self, of_one: float) -> Estimate:
-        """Return the estimate with at least what chance makes of trainings in its interval.
+    def with_run_to_run(self, half_width: float) -> Estimate:
+        """Return the estimate with at least the run-to-run variation of trainings in its interval.
 
         Args:
-            of_one: half of the interval of one training. It shrinks with the square root of their number, but never
+            half_width: what one training adds to both ends. It shrinks with the square root of their number, but never
                 below what their own spread says.
         """
-        by = max(of_one / math.sqrt(self.trainings), self.by_seeds)
+        by = max(half_width / math.sqrt(self.trainings), self.by_seeds)
         more = by - self.by_seeds
         return replace(self, low=self.low - more, high=self.high + more, by_seeds=by)
 

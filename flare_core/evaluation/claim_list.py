@@ -30,10 +30,9 @@ import yaml
 from flare_core import paths
 from flare_core.evaluation.claim_measures import MEASURES
 from flare_core.evaluation.published import TABLES, published_table
-from flare_core.recipe import PROFILES
+from flare_core.recipe import AS_PUBLISHED, PROFILES
 
 CLAIMS = paths.PUBLISHED / "claims.yaml"
-AS_PUBLISHED = "as_published"
 SOURCES = ("trainings", "inference", "efficiency")
 EFFECTS = ("difference", "ratio", "value")
 SCALE = {"%": 0.01, "s": 1.0, "min": 60.0, "": 1.0}
@@ -128,18 +127,18 @@ class Claim:
 
 @dataclass(frozen=True)
 class ClaimList:
-    """All claims, and how far two trainings of one recipe come out apart by chance.
+    """All claims, and how far two trainings of one recipe come out apart.
 
     Attributes:
         claims: in the order of the file.
-        chance: measure to what is added to both ends of an interval that knows one training, for each pair of trainings
-            that is compared; several: `Estimate.with_chance`.
-        chance_reason: where that comes from.
+        run_to_run: measure to what is added to both ends of an interval that knows one training, for each difference
+            that is compared; several: `Estimate.with_run_to_run`.
+        run_to_run_reason: where that comes from.
     """
 
     claims: tuple[Claim, ...]
-    chance: Mapping[str, float]
-    chance_reason: str
+    run_to_run: Mapping[str, float]
+    run_to_run_reason: str
 
     def only(self, ids: Collection[str]) -> ClaimList:
         """Return the claims with these ids (none given: all); raises BadClaim for an unknown one."""
@@ -159,8 +158,8 @@ def read_claims(path: Path = CLAIMS) -> ClaimList:
         content = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise BadClaim(f"{path}: not YAML: {error}") from None
-    top = _fields(content, path.name, needed=("chance_of_training", "claims"))
-    chance = _fields(top["chance_of_training"], "chance_of_training", needed=("of", "reason"))
+    top = _fields(content, path.name, needed=("run_to_run", "claims"))
+    run_to_run = _fields(top["run_to_run"], "run_to_run", needed=("half_widths", "reason"))
     if not isinstance(top["claims"], list) or not top["claims"]:
         raise BadClaim(f"{path}: `claims` must be a list of claims")
     claims = tuple(_claim(item, f"claim {number}") for number, item in enumerate(top["claims"], start=1))
@@ -168,10 +167,13 @@ def read_claims(path: Path = CLAIMS) -> ClaimList:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise BadClaim(f"every claim needs an id of its own; used twice: {', '.join(twice)}")
-    for measure in chance["of"]:
-        _one_of(measure, MEASURES, "chance_of_training: measure")
-    of = {measure: _number(number, f"chance_of_training: {measure}") for measure, number in chance["of"].items()}
-    return ClaimList(claims, of, " ".join(chance["reason"].split()))
+    if not isinstance(run_to_run["half_widths"], dict):
+        raise BadClaim("run_to_run: `half_widths` must map measures to numbers")
+    half_widths = {}
+    for measure, number in run_to_run["half_widths"].items():
+        _one_of(measure, MEASURES, "run_to_run: measure")
+        half_widths[measure] = _number(number, f"run_to_run: {measure}")
+    return ClaimList(claims, half_widths, " ".join(str(run_to_run["reason"]).split()))
 
 
 def _claim(item: Any, place: str) -> Claim:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from flare_core.cases.labels import FIVE_ORGANS, ORGAN_NAMES, TUMOR
+from flare_core.recipe import AS_PUBLISHED
 
 if TYPE_CHECKING:
     from flare_core.evaluation.claim_list import Side
@@ -122,7 +123,7 @@ class Results:
         own = history[(history["system"] == side.system) & history["stage"].isin(side.stages)]
         named = own[own["variant"] == side.variant]
         if named.empty and side.source == "inference":  # the method's own networks, used in another way
-            named = own[own["variant"] == "as_published"]
+            named = own[own["variant"] == AS_PUBLISHED]
         lengths = named.groupby(["stage", "fold", "seed"])["step"].max().groupby("stage").agg(["min", "max"])
         if set(lengths.index) != set(side.stages) or (lengths["min"] != lengths["max"]).any():
             raise NotThere(f"no trainings of one length of {side.system} {side.variant}: {', '.join(side.stages)}")

@@ -129,7 +129,15 @@ def _ours(finding: Finding, verdict: str) -> str:
 def _bounds(finding: Finding) -> str:
     """Say between which bounds a claim holds."""
     told = {"above": finding.above, "below": finding.below}
-    return " and ".join(f"{name} {shown(bound, finding.unit)}" for name, bound in told.items() if bound is not None)
+    return " and ".join(f"{name} {_plain(bound, finding.unit)}" for name, bound in told.items() if bound is not None)
+
+
+def _plain(bound: float, unit: str) -> str:
+    """Return a bound as it was set, in points where scores are."""
+    if unit == "times":
+        return f"x{bound:g}"
+    number = round(100 * bound if unit == "points" else bound, 6)
+    return f"{number:+g}" if number else "0"
 
 
 def _clipped(text: str, width: int) -> str:

@@ -19,10 +19,11 @@ from pathlib import Path
 import pandas as pd
 
 from flare_core.evaluation.bootstrap import Estimate, paired_bootstrap
-from flare_core.evaluation.claim_list import AS_PUBLISHED, Claim, ClaimList, Test, read_claims
+from flare_core.evaluation.claim_list import Claim, ClaimList, Test, read_claims
 from flare_core.evaluation.claim_measures import MEASURES, NotThere, Results
 from flare_core.evaluation.tables import write_csv
 from flare_core.paths import RESULTS
+from flare_core.recipe import AS_PUBLISHED
 
 REPRODUCED, CONTRADICTED, INCONCLUSIVE, NOT_TESTED = "reproduced", "contradicted", "inconclusive", "not tested"
 PARTLY_TESTED = "partly tested"
@@ -76,10 +77,10 @@ def judge_claims(claims: ClaimList | None = None, results: Path = RESULTS) -> li
         A finding a test, in the order of the claims; the same tables always give the same.
     """
     claims = claims or read_claims()
-    return [judge(claim, test, claims.chance, results) for claim in claims.claims for test in claim.tests]
+    return [judge(claim, test, claims.run_to_run, results) for claim in claims.claims for test in claim.tests]
 
 
-def judge(claim: Claim, test: Test, chance: Mapping[str, float], results: Path) -> Finding:
+def judge(claim: Claim, test: Test, run_to_run: Mapping[str, float], results: Path) -> Finding:
     """Judge one test by the first of the claim's profiles with all its rows; if none has, name the last, cheapest."""
     if claim.untestable:
         return _finding(claim, test, "", NOT_TESTED, claim.untestable, None)
@@ -93,14 +94,15 @@ def judge(claim: Claim, test: Test, chance: Mapping[str, float], results: Path) 
             reasons.append((profile, str(missing)))
             continue
         between_trainings = test.run.stages and test.effect == "difference"
-        unknown = [side.measure for side in test.sides if side.measure not in chance] if between_trainings else []
+        unknown = [side.measure for side in test.sides if side.measure not in run_to_run] if between_trainings else []
         if between_trainings and not unknown:
-            of_pair = max(chance[side.measure] for side in test.sides)
-            pairs = max(1, len({side.rows for side in test.sides}) // 2)
-            estimate = estimate.with_chance(of_pair * pairs)
+            differences = test.sides[:2], test.sides[2:]
+            added = (max((run_to_run[side.measure] for side in sides), default=0.0) for sides in differences)
+            estimate = estimate.with_run_to_run(sum(added))
         outcome, reason = verdict(test, estimate)
         if unknown and estimate.trainings == 1:
-            outcome, reason = INCONCLUSIVE, f"one training a side: what chance makes of {unknown[0]} is not known"
+            outcome = INCONCLUSIVE
+            reason = f"one training a side: the run-to-run variation of {unknown[0]} is not known"
         return _finding(claim, test, profile, outcome, "; ".join([reason, *tables.remarks(test.run)]), estimate)
     profile, reason = reasons[-1]
     return _finding(claim, test, profile, NOT_TESTED, reason, None)

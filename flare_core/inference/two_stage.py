@@ -76,7 +76,7 @@ class TwoStage(Inference):
     def steps(
         self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks, in_place: bool = False
     ) -> Iterator[Step]:
-        """Yield the label maps of both networks and after each rule on their grid, then the result on the image's.
+        """Yield the label maps of the networks and after each rule on their grid, then the result on the image's.
 
         A constant image has the result alone.
         """
@@ -87,19 +87,19 @@ class TwoStage(Inference):
             crop = image_hu[box]
             grid = networks[self.organs][0].preprocessing.image_to_grid(crop, spacing_mm)
             grid_mm = grid_spacing_mm(crop.shape, spacing_mm, grid.shape)
-            organs, *tumor = (_targets(networks[stage], grid) for stage in self._fine)
+            organs = _targets(networks[self.organs], grid)
             yield Step("organs: networks", organs, grid_mm)
             for rule in self.organ_rules:
                 with timed("postprocess"):
                     organs = rule(organs, grid_mm)
                 yield Step(f"organs: {type(rule).__name__}", organs, grid_mm)
-            for found in tumor:
-                yield Step("tumor: networks", found, grid_mm)
+            tumor = None if self.tumor is None else _targets(networks[self.tumor], grid)
+            if tumor is not None:
+                yield Step("tumor: networks", tumor, grid_mm)
             with timed("reduce"):
-                for found in tumor:
-                    organs = np.where(found > 0, found, organs)
-                resample_labels(organs, crop.shape, out=labels[box])
-        yield Step("tumor over organs" if self.tumor else "on the image", labels, spacing_mm)
+                merged = organs if tumor is None else np.where(tumor > 0, tumor, organs)
+                resample_labels(merged, crop.shape, out=labels[box])
+        yield Step("organs" if self.tumor is None else "tumor over organs", labels, spacing_mm)
 
     def regions(self, image_hu: np.ndarray, spacing_mm: Spacing, networks: Networks) -> dict[str, Box]:
         """Return the box that the second stage is shown, by name."""

@@ -6,7 +6,7 @@ from flare_core.cases.labels import ORGAN_NAMES
 from flare_core.inference.merged_networks import MergedNetworks
 from flare_core.inference.sliding_ensemble import SlidingEnsemble
 from flare_core.inference.sparse_window import SparseWindow
-from flare_core.recipe import Departure, Override, Times
+from flare_core.recipe import Departure, Override, Scaled
 from flare_core.systems import mini
 from flare_core.training.selection import AnnotatedCases, AsGiven, PseudoLabels
 
@@ -109,7 +109,7 @@ LABELED_ONLY = (
     Override("student.cases", AnnotatedCases(ORGAN_NAMES), "table 6: the completely labeled cases alone"),
     Override("student.labels", AsGiven(), "nothing to fill"),
 )
-LARGE = Override("student.network.features", Times(2), "table 6: a large student; this one has four times the weights")
+LARGE = Override("student.network.features", Scaled(2), "table 6: a large student; this one has four times the weights")
 EVERY_WINDOW = (
     Override("inference.organs.window.empty_voxels", 0, "section 1: no slab is dropped"),
     Override("inference.organs.window.half_empty_voxels", 0, "the same"),

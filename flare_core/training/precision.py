@@ -3,8 +3,8 @@
 Serves the training loop. Where a kernel is longer than a side of the grid that it reads, as a 3 x 3 x 3 kernel is on
 2 x 2 x 2 voxels, oneDNN 3.12 (torch 2.13, AVX512-BF16) may leave part of a bfloat16 convolution's weight gradient
 unwritten: what lay in memory before, be it 0 or 1e34, becomes the gradient. With a stride it may also write where it
-should not, and the process ends. Outputs, the image's gradient and float32 are right; so is all else in bfloat16, tried
-for sides of 1 to 5, kernels of 1 and 3, strides of 1 and 2 (tests/training/test_precision.py has some of them).
+should not, and the process ends. Outputs, the image's gradient and float32 are right, and so is bfloat16 elsewhere, as
+far as tried: sides of 1 to 5, kernels of 1 and 3, strides of 1 and 2 (some are in tests/training/test_precision.py).
 """
 
 from __future__ import annotations

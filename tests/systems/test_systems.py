@@ -9,7 +9,7 @@ import torch
 from flare_core.cases.labels import TARGETS
 from flare_core.inference.predict import find_images, predict_files
 from flare_core.inference.submission import load_submission, submission_hash
-from flare_core.recipe import PROFILES, decode, encode, fingerprint
+from flare_core.recipe import AS_PUBLISHED, PROFILES, decode, encode, fingerprint
 from flare_core.systems import SYSTEMS
 from flare_core.systems.describe import describe, describe_as_text
 from flare_core.training.batch import Workers, draw_batch
@@ -58,14 +58,13 @@ def test_every_parameter_gets_a_gradient_and_ten_steps_lower_the_loss(system, ti
 def test_networks_take_the_patches_that_they_learn_from_in_every_experiment(system, profile):
     """On torch's meta device, which computes shapes alone; what is pretrained takes views of its own."""
     known = system.at(profile)
-    for experiment in (known, *(known.ablated(name) for name in system.ablations)):
-        for stage in experiment.stages:
-            if isinstance(stage.objective, Supervised) and hasattr(stage.sampling, "patch"):
-                with torch.device("meta"):
-                    network = stage.network.build(stage.scheme.channels)
-                    outputs = network(torch.zeros(2, 1, *stage.sampling.patch))
-                finest = outputs if isinstance(outputs, torch.Tensor) else outputs[0]
-                assert finest.shape == (2, stage.scheme.channels, *stage.sampling.patch)
+    stages = {stage for name in (AS_PUBLISHED, *system.ablations) for stage in known.ablated(name).stages}
+    learners = [stage for stage in stages if isinstance(stage.objective, Supervised)]
+    for network, channels, patch in {(s.network, s.scheme.channels, s.sampling.patch) for s in learners}:
+        with torch.device("meta"):
+            outputs = network.build(channels)(torch.zeros(2, 1, *patch))
+        finest = outputs if isinstance(outputs, torch.Tensor) else outputs[0]
+        assert finest.shape == (2, channels, *patch)
 
 
 @each_system
