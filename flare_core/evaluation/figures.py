@@ -132,8 +132,8 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> PaperFigure:
             `validation_dice` and `dice_<channel>`; rows without a value are skipped.
     Returns:
         Left: loss (thin: as logged, thick: smoothed; logarithmic where trainings differ much) with the learning rate
-        below; right: validation Dice, with the single channels as thin colored lines if there is one training. Where
-        no training was validated, the left part alone.
+        below; right: validation Dice, with the single channels as thin colored lines if there is one training, and on
+        a narrower scale if there are several. Where no training was validated, the left part alone.
     Raises:
         ValueError: if there is no history.
     """
@@ -183,8 +183,16 @@ def _dice_curves(axes: Axes, histories: Mapping[str, pd.DataFrame], palette: Seq
     if len(histories) == 1:
         _channel_curves(axes, next(iter(histories.values())))
     last = max(history["step"].max() for history in histories.values())
-    axes.set(title="Validation Dice", xlabel="Step", xlim=(0, 1.03 * last), ylim=(0, 1))
+    axes.set(title="Validation Dice", xlabel="Step", xlim=(0, 1.03 * last), ylim=_tenths(histories))
     axes.grid(axis="y")
+
+
+def _tenths(histories: Mapping[str, pd.DataFrame]) -> tuple[float, float]:
+    """Return the tenths around several trainings' Dice, so that one can tell them apart; of one, 0 and 1."""
+    if len(histories) == 1:
+        return 0, 1
+    dice = pd.concat([h["validation_dice"] for h in histories.values() if "validation_dice" in h])
+    return max(0, math.floor(10 * dice.min() - 0.1) / 10), min(1, math.ceil(10 * dice.max() + 0.1) / 10)
 
 
 def _channel_curves(axes: Axes, history: pd.DataFrame) -> None:

@@ -244,6 +244,19 @@ def test_without_any_validation_there_is_no_panel_for_it():
     assert len(DRAWN["unvalidated_learning_curves"]().axes) == 2
 
 
+def test_several_trainings_are_shown_on_a_scale_that_tells_them_apart():
+    def dice(*histories):
+        named = {
+            str(n): pd.DataFrame({"step": [1, 2], "loss": 1, "lr": 1, "validation_dice": h})
+            for n, h in enumerate(histories)
+        }
+        return figures.learning_curves(named).axes[2].get_ylim()
+
+    assert dice([0.75, 0.80], [np.nan, 0.82]) == (0.7, 0.9)
+    assert dice([0.0, 0.3], [0.5, 1.0]) == (0, 1)
+    assert dice([0.75, 0.80]) == (0, 1), "one training has its organs beside it"
+
+
 def test_losses_of_different_kinds_share_a_logarithmic_axis():
     assert DRAWN["unvalidated_learning_curves"]().axes[0].get_yscale() == "log"
     assert DRAWN["two_learning_curves"]().axes[0].get_yscale() == "linear"
