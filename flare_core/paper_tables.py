@@ -20,6 +20,7 @@ from flare_core.cases.labels import ORGAN_NAMES, TARGET_NAMES
 from flare_core.efficiency_board import efficiency_board
 from flare_core.evaluation.paper_layout import COSTS, POINTS, PROVENANCE, PaperTable
 from flare_core.evaluation.published import TABLES, contradictions, counterparts, published_table
+from flare_core.inference.submission import submission_hash
 from flare_core.recipe import AS_PUBLISHED
 from flare_core.scoreboard import CAME_ALONG, MADE_NOW, scoreboard
 from flare_core.workspace import COHORTS, Workspace
@@ -71,9 +72,8 @@ def _read(work: Workspace, name: str) -> pd.DataFrame:
     """Return a committed result table as it is, every seed of it."""
     file = work.results / f"{name}.csv"
     table = pd.read_csv(file) if file.is_file() else pd.DataFrame()
-    return table.reindex(
-        columns=list(dict.fromkeys([*table, "system", "variant", "stage", "seed", "device", "recorded"]))
-    )
+    needed = ("system", "variant", "stage", "seed", "device", "submission", "recorded")
+    return table.reindex(columns=list(dict.fromkeys([*table, *needed])))
 
 
 def _scores(work: Workspace) -> pd.DataFrame:
@@ -94,7 +94,8 @@ def _made_by(work: Workspace, system: str) -> dict[str, Any]:
     folder = Workspace(system, work.profile, work.data, work.root).submission
     seed = json.loads((folder / "submission.json").read_text()).get("run_seed")
     when = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    return {"variant": AS_PUBLISHED, "seed": seed, "device": NAN, "recorded": when, "made": MADE_NOW}
+    made = {"variant": AS_PUBLISHED, "seed": seed, "device": NAN, "recorded": when, "made": MADE_NOW}
+    return made | {"submission": submission_hash(folder)[:12]}
 
 
 def paper_tables(work: Workspace) -> list[PaperTable]:
@@ -237,6 +238,7 @@ def _costs(rows: pd.DataFrame, cell: Any, size: str, work: Workspace) -> dict[st
         raise NoCounterpart(f"not measured at the profile {work.profile}: {cell.system}, {size}")
     measured = rows.rename(columns={"measured": "recorded"}).assign(variant=AS_PUBLISHED, seed=NAN)
     measured["device"] = rows["processor"] + "; memory of the " + rows["memory"]
+    measured["submission"] = rows["submission_sha256"]
     return {"ours": rows[MEASURES[cell.metric]].mean()} | _provenance(measured)
 
 
@@ -264,6 +266,7 @@ def _provenance(rows: pd.DataFrame) -> dict[str, str]:
         "variant": rows["variant"].iloc[0],
         "seeds": ", ".join(seeds),
         "cases_ours": rows["case"].nunique(),
+        "submission": "; ".join(dict.fromkeys(rows["submission"].dropna().astype(str))),
         "device": "; ".join(dict.fromkeys(rows["device"].dropna())),
         "recorded": " to ".join(dict.fromkeys((days[0], days[-1]))) if days else UNKNOWN,
         "made": ", ".join(dict.fromkeys(rows["made"])),

@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 
 from flare_core.evaluation.claim_list import read_claims
-from flare_core.evaluation.claim_texts import as_markdown, counts
-from flare_core.evaluation.claims import judge_claims, write_findings
+from flare_core.evaluation.claim_texts import as_markdown, counts, of_claim
+from flare_core.evaluation.claims import CONTRADICTED, REPRODUCED, judge_claims, overall, write_findings
 from flare_core.paths import RESULTS, ROOT, results_of
 from flare_core.recipe import AS_PUBLISHED
 from flare_core.scale import cases_block, scale_block
@@ -25,6 +25,7 @@ from flare_core.systems.describe import count_parameters
 from flare_core.targets import steps_block, targets_block
 
 README, PERFORMANCE, SCALE = ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs" / "scale.md"
+DECIDED = (REPRODUCED, CONTRADICTED)
 BEGIN, END = "<!-- {}: written by flare_core/readme.py -->", "<!-- end of {} -->"
 
 
@@ -163,7 +164,18 @@ def claims_block() -> str:
     return f"{counts(claims, findings)}.\n\n{as_markdown(claims, findings)}"
 
 
+def headline_block() -> str:
+    """Return in a paragraph how many claims got which verdict, and which were decided."""
+    claims = read_claims()
+    findings = judge_claims(claims)
+    verdicts = {claim.id: overall(of_claim(claim, findings)) for claim in claims.claims}
+    decided = {verdict: [f"`{name}`" for name in verdicts if verdicts[name] == verdict] for verdict in DECIDED}
+    named = " ".join(f"{verdict.capitalize()}: {', '.join(names) or 'none'}." for verdict, names in decided.items())
+    return f"Of the papers' {counts(claims, findings)} ([all of them](#do-the-papers-claims-hold)). {named}"
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
+    "headline": headline_block,
     "results": results_block,
     "study": partial(results_block, "study"),
     "real CT": real_ct_block,

@@ -85,25 +85,29 @@ def _key_outputs(content: Any | None) -> tuple[str, tuple[str, ...]]:
     return picture or first_picture, tuple(tables)
 
 
-def _pictures(content: Any) -> list[Any]:
-    """The outputs that hold a picture, in order."""
-    outputs = [output for cell in content.cells for output in cell.get("outputs", ())]
-    return [output for output in outputs if "image/png" in output.get("data", {})]
+def _pictures(content: Any) -> list[tuple[str, Any]]:
+    """The outputs that hold a picture, in order, each with the last heading before it."""
+    heading, found = "", []
+    for cell in content.cells:
+        if cell.cell_type == "markdown":
+            heading = next((line.lstrip("# ") for line in cell.source.splitlines() if line.startswith("#")), heading)
+        found += [(heading, output) for output in cell.get("outputs", ()) if "image/png" in output.get("data", {})]
+    return found
 
 
-def _thumbnails(content: Any | None, folder: Path, name: str) -> tuple[str, ...]:
-    """Write small copies of a notebook's pictures; return their paths in the report."""
+def _thumbnails(content: Any | None, folder: Path, name: str) -> tuple[tuple[str, str], ...]:
+    """Write small copies of a notebook's pictures; return their paths in the report and their captions."""
     from PIL import Image
 
     written = []
-    for number, output in enumerate(_pictures(content) if content is not None else (), start=1):
+    for number, (heading, output) in enumerate(_pictures(content) if content is not None else (), start=1):
         picture = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))).convert("RGB")
         picture.thumbnail(THUMBNAIL_PIXELS)
         small = io.BytesIO()
         picture.save(small, "JPEG", quality=80)
         path = f"pictures/{name}-{number}.jpg"
         write_file(folder / path, small.getvalue())
-        written.append(path)
+        written.append((path, heading))
     return tuple(written)
 
 
@@ -121,8 +125,8 @@ def _notebook_page(content: Any, title: str, before: Sequence[Outcome], after: S
     from nbconvert import HTMLExporter
     from pygments.formatters import HtmlFormatter
 
-    for number, output in enumerate(_pictures(content), start=1):
-        output.metadata["image/png"] = {"alt": f"{title}, picture {number}"}
+    for heading, output in _pictures(content):
+        output.metadata["image/png"] = {"alt": f"{title} {heading}"}
     body, _ = HTMLExporter(template_name="basic").from_notebook_node(content)
     numbers = itertools.count(1)
     body = re.sub('<div (?=class="output_png )', lambda _: f"<div id=picture{next(numbers)} ", body)

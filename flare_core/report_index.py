@@ -10,7 +10,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from flare_core import paths
 from flare_core.environment import environment
 from flare_core.evaluation.claim_list import Claim, read_claims
-from flare_core.evaluation.claim_texts import VERDICTS, counts, drawn_from, of_claim
+from flare_core.evaluation.claim_texts import VERDICTS, bounds_in_words, counts, drawn_from, of_claim
 from flare_core.evaluation.claims import Finding, judge_claims, overall, shown, shown_with_interval
 from flare_core.notebook_runner import Outcome
 from flare_core.recipe import fingerprint
@@ -50,7 +50,7 @@ class Chapter:
         title: its heading, with its number in front.
         has_page, has_picture: whether `NAME.html` and `pictures/NAME.png` were written.
         tables: HTML of its cells tagged `key`.
-        thumbnails: paths of its pictures' thumbnails, relative to the report, in the order of the page.
+        thumbnails: path of each picture's thumbnail, relative to the report, and caption, in the order of the page.
     """
 
     outcome: Outcome
@@ -58,7 +58,7 @@ class Chapter:
     has_page: bool
     has_picture: bool
     tables: tuple[str, ...] = ()
-    thumbnails: tuple[str, ...] = field(default=())
+    thumbnails: tuple[tuple[str, str], ...] = ()
 
 
 def index_body(chapters: Sequence[Chapter], profile: str, files: Sequence[str] = ()) -> str:
@@ -98,11 +98,12 @@ def shipped_networks(weights: Path = paths.WEIGHTS) -> list[dict[str, str]]:
     rows = []
     for file in sorted(weights.glob("*/**/model.json")):
         model = json.loads(file.read_text())
+        dice = model.get("validation_dice", -1.0)
         rows.append(
             {
                 "network": str(file.parent.relative_to(weights)),
                 "trained on": f"{model.get('dataset', '?')}, seed {model.get('run_seed', '?')}",
-                "validation Dice": f"{model['validation_dice']:.3f}" if "validation_dice" in model else "",
+                "validation Dice": f"{dice:.3f}" if dice >= 0 else "not validated",
                 "sha256": str(model.get("sha256", ""))[:12],
                 "recipe": "as in this version" if _is_current(model) else "has changed since: stale",
             }
@@ -146,8 +147,9 @@ def _claims() -> str:
     found = Counter(overall(of_claim(claim, findings)) for claim in claims.claims)
     parts = [f"<span class={_css(v)} style='flex-grow:{found[v]}'>{found[v]}</span>" for v in VERDICTS if found[v]]
     return (
-        f"<p>{escape(counts(claims, findings))}, by the 95 % intervals of the committed results. Open one to see what "
-        f"was measured and how to run it again.</p><div class=bar aria-hidden=true>{''.join(parts)}</div>"
+        f"<p>{escape(counts(claims, findings))}, by the 95 % intervals of the committed results. Bold: our effects "
+        "with their intervals (points of DSC or NSD; x: a ratio). Open one to see what was measured, when the claim "
+        f"holds, and how to run it again.</p><div class=bar aria-hidden=true>{''.join(parts)}</div>"
         f"<div class=claims>{lines}</div>"
     )
 
@@ -158,6 +160,7 @@ def _claim(claim: Claim, findings: Sequence[Finding]) -> str:
         {
             "measure": finding.test,
             "published": shown(finding.published, finding.unit) or "no number",
+            "holds if": bounds_in_words(finding),
             "ours [95 % interval]": shown_with_interval(finding),
             "verdict": finding.verdict,
             "why": finding.reason,
@@ -165,12 +168,16 @@ def _claim(claim: Claim, findings: Sequence[Finding]) -> str:
         }
         for finding in findings
     ]
+    ours = "; ".join(shown_with_interval(finding) for finding in findings if finding.effect is not None)
+    notes = {"Caveat": claim.caveat, "Margin": claim.margin}
+    said = "".join(f"<p class=quiet>{name}: {escape(text)}</p>" for name, text in notes.items() if text)
     rerun = ", ".join(dict.fromkeys(f"<code>{escape(finding.rerun)}</code>" for finding in findings if finding.rerun))
     again = f"<p class=quiet>To run it again: {rerun}</p>" if rerun else ""
     return (
-        f"<details><summary><span class='verdict {_css(verdict)}'>{verdict}</span> {escape(claim.statement)} "
-        f"<span class=quiet>{escape(claim.paper)}, {escape(claim.place)}</span></summary>"
-        f"{_table(rows)}{again}</details>"
+        f"<details id={claim.id}><summary><span class='verdict {_css(verdict)}'>{verdict}</span> "
+        f"{escape(claim.statement)} <span class=quiet>{escape(claim.paper)}, {escape(claim.place)}</span> "
+        f"<b>{escape(ours)}</b></summary>"
+        f"<p class=quiet><code>flare claims {claim.id}</code></p>{_table(rows)}{said}{again}</details>"
     )
 
 
@@ -191,12 +198,12 @@ def _files(files: Sequence[str]) -> str:
 
 
 def _gallery(chapters: Sequence[Chapter]) -> str:
-    """Return the thumbnails of every picture, each a link to its place on its notebook's page."""
+    """Return the thumbnails of every picture, each a link to its place on its notebook's page, with its caption."""
     pictures = [
-        f"<a href='{c.outcome.name}.html#picture{n}' title='{escape(c.title)}'>"
-        f"<img loading=lazy src='{path}' alt='{escape(c.title)}, picture {n}'></a>"
+        f"<a href='{c.outcome.name}.html#picture{n}'><img loading=lazy src='{path}' alt=''>"
+        f"<span>{escape(f'{c.outcome.name[:2]} {caption}')}</span></a>"
         for c in chapters
-        for n, path in enumerate(c.thumbnails, start=1)
+        for n, (path, caption) in enumerate(c.thumbnails, start=1)
     ]
     return f"<div class=gallery>{''.join(pictures)}</div>" if pictures else ""
 

@@ -105,7 +105,7 @@ def record(run: Run) -> None:
     history = learning_history(run)
     labels = {"system": run.system.key, "variant": run.variant, "profile": run.profile, "seed": run.seed}
     labels |= {"steps": history.groupby(["stage", "fold"])["step"].max().sum(), "device": devices(run)}
-    labels["recorded"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    labels |= {"submission": submission_hash(run.submission)[:12], "recorded": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     tables = {
         "scores": evaluation.scores_table(),
         "summary": evaluation.summary_table(),

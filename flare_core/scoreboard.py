@@ -114,7 +114,7 @@ def predicted_case(work: Workspace, case: str) -> PredictedCase:
     if not file.is_file():
         raise FileNotFoundError(f"no prediction {file}; run notebook 06_inference for {work.system} first")
     loaded = entry.load()
-    labels, prediction = (only(volume, work.targets) for volume in (loaded.labels, read_labels(file)))
+    labels, prediction = (only(v, work.targets) for v in (loaded.labels, read_labels(file, may_be_empty=True)))
     return PredictedCase(case, loaded.image, labels, prediction)
 
 

@@ -13,6 +13,7 @@ from notebook_builder import write_notebook
 
 from flare_core import report, report_index
 from flare_core.evaluation.claim_list import read_claims
+from flare_core.evaluation.claims import judge_claims, shown_with_interval
 from flare_core.notebook_runner import BadParameter, Outcome, declared_parameters, run_notebook, strip_outputs
 from flare_core.recipe import fingerprint
 from flare_core.reproduce import Batch, parse_parameters, planned, reproduce
@@ -246,6 +247,7 @@ def test_report_pages_run_nothing_and_load_nothing(batch):
     index = pages[-1].read_text()
     assert "00 Where &lt;to&gt; start" in index
     assert "<th>dsc</th>" in index and "0.5" in index
+    assert "<span>00 Where &lt;to&gt; start</span>" in index, "a picture's caption is the heading above it"
     assert (batch.reports / "pictures" / "00_a.png").stat().st_size > 0
     for target in re.findall(r"(?:href|src)='([^']+)'", index):
         file, _, place = target.partition("#")
@@ -256,8 +258,12 @@ def test_report_pages_run_nothing_and_load_nothing(batch):
 
 def test_the_index_begins_with_every_claim_and_its_verdict(tmp_path):
     index = report.build([], tmp_path, "mini").read_text()
+    findings = judge_claims()
     for claim in read_claims().claims:
-        assert escape(claim.statement) in index
+        assert escape(claim.statement) in index and f"flare claims {claim.id}" in index
+        assert escape(claim.caveat) in index and escape(claim.margin) in index
+        summary = index.split(f"<details id={claim.id}><summary>")[1].split("</summary>")[0]
+        assert all(shown_with_interval(found) in summary for found in findings if found.claim == claim.id)
     assert index.index("claims hold?") < index.index("What came along")
     assert all(word in index for word in ("reproduced", "not tested", "flare ablate"))
 
@@ -289,12 +295,17 @@ def test_shipped_networks_say_where_they_come_from_and_whether_they_are_stale(tm
     stage = NVAUTO.at("mini").stage("round2")
     model = {"system": "nvauto", "profile": "mini", "stage": "round2", "dataset": "cohort", "run_seed": 0}
     model |= {"sha256": "ab" * 32, "recipe": fingerprint(stage), "validation_dice": 0.75}
-    for name, changes in (("fold0", {}), ("fold1", {"recipe": "0" * 64}), ("fold2", {"stage": "round9"})):
+    for name, changes in (
+        ("fold0", {}),
+        ("fold1", {"recipe": "0" * 64}),
+        ("fold2", {"stage": "round9", "validation_dice": -1.0}),
+    ):
         (tmp_path / "nvauto" / name).mkdir(parents=True)
         (tmp_path / "nvauto" / name / "model.json").write_text(json.dumps(model | changes))
     rows = report_index.shipped_networks(tmp_path)
     assert [row["network"] for row in rows] == [str(Path("nvauto") / name) for name in ("fold0", "fold1", "fold2")]
     assert (rows[0]["sha256"], rows[0]["validation Dice"]) == ("ab" * 6, "0.750")
+    assert rows[2]["validation Dice"] == "not validated"
     assert ["stale" in row["recipe"] for row in rows] == [False, True, True]
 
 

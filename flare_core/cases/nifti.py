@@ -105,21 +105,22 @@ def read_image(
     return _read(Path(path), ImageCheck, dtype, volume, assume_spacing_mm)
 
 
-def read_labels(path: str | Path, *, label_map: Mapping[int, int] | None = None) -> Volume:
+def read_labels(path: str | Path, *, label_map: Mapping[int, int] | None = None, may_be_empty: bool = False) -> Volume:
     """Read a label map.
 
     Args:
         path: a .nii or .nii.gz file (told apart by content).
         label_map: foreign value to target id (0 to drop it); values that it does not name are refused. None: the file
             holds target ids.
+        may_be_empty: where that is no surprise, as in a prediction.
     Returns:
-        Target ids 0..14 as uint8. An empty map is returned with a warning.
+        Target ids 0..14 as uint8. An empty map is returned with a warning, unless it may be empty.
     Raises:
         BadInput: whatever makes the file unusable, in one line; other values come with their counts.
     """
 
     def check(header: Header, source: Path) -> LabelCheck:
-        return LabelCheck(header, source, label_map)
+        return LabelCheck(header, source, label_map, may_be_empty)
 
     return _read(Path(path), check, np.uint8, None, None)
 

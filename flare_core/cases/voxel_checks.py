@@ -130,14 +130,17 @@ class LabelCheck:
         header: the checked header.
         path: for messages.
         label_map: foreign value to target id, None if the file holds target ids.
+        may_be_empty: a map without a labeled voxel is nothing to warn of.
     """
 
-    def __init__(self, header: Header, path: Path, label_map: Mapping[int, int] | None) -> None:
+    def __init__(
+        self, header: Header, path: Path, label_map: Mapping[int, int] | None, may_be_empty: bool = False
+    ) -> None:
         self._header = header
         self._path = path
         self._map = None if label_map is None else {0: 0, **{int(value): int(id_) for value, id_ in label_map.items()}}
         self._strange: Counter[int] = Counter()
-        self._foreground = False
+        self._foreground = may_be_empty
 
     def convert(self, stored: np.ndarray, out: np.ndarray) -> None:
         """Write the target ids of one piece.

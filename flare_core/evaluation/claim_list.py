@@ -6,6 +6,7 @@ A claim has:
     id, paper, place, statement: which, whose, where, what.
     system, source: defaults of its tests' sides.
     profiles: where its rows may come from, the first that has all of them; with `mini`, `mini_suffices` says why.
+    caveat: what keeps our comparison from being the paper's, in a sentence; shown beside the statement everywhere.
     margin: what the bounds mean and where they come from; needed where a bound is not plain better or worse.
     untestable: why no rows of ours can test it, and what would; without it, rows decide.
     tests: each a `measure` (`claim_measures.MEASURES`), an `effect` (difference, ratio, value), the sides `run` and
@@ -122,6 +123,7 @@ class Claim:
     tests: tuple[Test, ...]
     mini_suffices: str = ""
     margin: str = ""
+    caveat: str = ""
     untestable: str = ""
 
 
@@ -179,7 +181,7 @@ def read_claims(path: Path = CLAIMS) -> ClaimList:
 def _claim(item: Any, place: str) -> Claim:
     """Return one claim."""
     needed = ("id", "paper", "place", "system", "source", "statement", "profiles", "tests")
-    data = _fields(item, place, needed, ("mini_suffices", "margin", "untestable"))
+    data = _fields(item, place, needed, ("mini_suffices", "margin", "caveat", "untestable"))
     place = f"claim {data['id']}"
     _one_of(data["paper"], TABLES, f"{place}: paper")
     profiles = tuple(data["profiles"])
@@ -194,7 +196,7 @@ def _claim(item: Any, place: str) -> Claim:
     plain = all(bound in (0.0, 1.0) for test in tests for bound in test.bounds)
     if not plain and not data.get("margin"):
         raise BadClaim(f"{place}: a bound other than plain better or worse needs its reason in `margin`")
-    texts = ("statement", "mini_suffices", "margin", "untestable")
+    texts = ("statement", "mini_suffices", "margin", "caveat", "untestable")
     words = {name: " ".join(str(data.get(name, "")).split()) for name in texts}
     return Claim(data["id"], data["paper"], data["place"], profiles=profiles, tests=tests, **words)
 

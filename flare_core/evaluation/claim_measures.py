@@ -124,6 +124,8 @@ class Results:
         named = own[own["variant"] == side.variant]
         if named.empty and side.source == "inference":  # the method's own networks, used in another way
             named = own[own["variant"] == AS_PUBLISHED]
+        if named.empty:
+            raise NotThere(f"{side.system} {side.variant} has not been trained")
         lengths = named.groupby(["stage", "fold", "seed"])["step"].max().groupby("stage").agg(["min", "max"])
         if set(lengths.index) != set(side.stages) or (lengths["min"] != lengths["max"]).any():
             raise NotThere(f"no trainings of one length of {side.system} {side.variant}: {', '.join(side.stages)}")
@@ -136,8 +138,10 @@ class Results:
         if side.source != "efficiency":
             return []
         rows = self._efficiency(side, MEASURES["seconds a case"])
-        said = [f"over the {len(rows)} sizes, chosen and one run each"]
-        if MEASURES[side.measure].column == "growth":
+        if MEASURES[side.measure].column != "growth":
+            return [f"over the {len(rows)} sizes, chosen and one run each"]
+        said = [f"over the {len(rows) - 1} sizes above the smallest, chosen and one run each"]
+        if len(rows):
             ends = ", ".join(f"{r.peak_mb:.0f} MB at {r.slices} slices" for r in (rows.iloc[0], rows.iloc[-1]))
             said.append(f"whole peaks: {ends}")
         return said

@@ -57,12 +57,12 @@ def in_detail(claims: ClaimList, findings: Sequence[Finding]) -> str:
     for claim in claims.claims:
         lines += [f"{claim.id}: {overall(of_claim(claim, findings))}"]
         lines += textwrap.wrap(claim.statement, WIDTH - 2, initial_indent="  ", subsequent_indent="  ")
-        facts = {"claimed in": f"{claim.paper}, {claim.place}", "margin": claim.margin}
+        facts = {"claimed in": f"{claim.paper}, {claim.place}", "caveat": claim.caveat, "margin": claim.margin}
         facts["mini suffices"] = claim.mini_suffices
         lines += [line for name, text in facts.items() if text for line in _wrapped(name, text, "  ")]
         for finding in of_claim(claim, findings):
             lines.append(f"  {finding.test}: {finding.verdict}")
-            facts = {"holds": _bounds(finding), "published": shown(finding.published, finding.unit)}
+            facts = {"holds": bounds_in_words(finding), "published": shown(finding.published, finding.unit)}
             profile = f", profile {finding.profile}" if finding.profile else ""
             facts |= {"ours": shown_with_interval(finding), "rows": f"{finding.rows}{profile}"}
             facts["drawn from"] = drawn_from(finding)
@@ -81,6 +81,7 @@ def as_data(claims: ClaimList, findings: Sequence[Finding]) -> list[dict[str, An
             "place": claim.place,
             "statement": claim.statement,
             "verdict": overall(of_claim(claim, findings)),
+            "caveat": claim.caveat,
             "margin": claim.margin,
             "untestable": claim.untestable,
             "mini_suffices": claim.mini_suffices,
@@ -96,11 +97,13 @@ def as_markdown(claims: ClaimList, findings: Sequence[Finding]) -> str:
     for claim in claims.claims:
         own = of_claim(claim, findings)
         published = "<br>".join(shown(f.published, f.unit) or "no number" for f in own)
-        bounds = "<br>".join(_bounds(f) for f in own)
+        bounds = "<br>".join(bounds_in_words(f) for f in own)
         verdict = overall(own)
         ours = "<br>".join(f"{f.test}: {_ours(f, verdict)}" for f in own)
         rerun = "<br>".join(dict.fromkeys(f"`{f.rerun}`" if f.rerun else f.reason for f in own))
-        statement = f"{claim.statement} ({claim.paper}, {claim.place})"
+        statement = f"`{claim.id}`<br>{claim.statement} ({claim.paper}, {claim.place})"
+        if claim.caveat:
+            statement += f"<br>*{claim.caveat}*"
         cells = statement, published, bounds, ours, f"**{verdict}**", rerun
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -118,7 +121,7 @@ def drawn_from(finding: Finding) -> str:
 def _ours(finding: Finding, verdict: str) -> str:
     """Return the effect with its unit, its own verdict where the claim's is another, and what else is to be said."""
     if finding.effect is None:
-        return NOT_TESTED
+        return f"{NOT_TESTED} ({finding.reason})" if finding.rerun else NOT_TESTED
     text = shown_with_interval(finding) + (" points" if finding.unit == "points" else "")
     own = finding.verdict if finding.verdict != verdict else ""
     decided, _, remarks = finding.reason.partition("; ")
@@ -126,7 +129,7 @@ def _ours(finding: Finding, verdict: str) -> str:
     return f"{text} ({'; '.join(filter(None, said))})" if any(said) else text
 
 
-def _bounds(finding: Finding) -> str:
+def bounds_in_words(finding: Finding) -> str:
     """Say between which bounds a claim holds."""
     told = {"above": finding.above, "below": finding.below}
     return " and ".join(f"{name} {_plain(bound, finding.unit)}" for name, bound in told.items() if bound is not None)

@@ -31,8 +31,8 @@ LEGEND = (
     "Color of our value: purple where it is better than the printed one, orange where it is worse; full at 20 points, "
     "or at an eighth or eight times the cost. In brackets: the difference in points, or the factor."
 )
-PROVENANCE = ("source", "system", "variant", "seeds", "profile", "device", "recorded", "made")
-"""Facts about a value of ours; beside them `cases_ours`, how many cases it is of."""
+PROVENANCE = ("source", "system", "variant", "seeds", "submission", "profile", "device", "recorded", "made")
+"""Facts about a value of ours (submission: its hash); beside them `cases_ours`, how many cases it is of."""
 
 Render = Callable[[str, str], str]
 """Turns text and the marks behind it (letters, or nothing) into one format."""
@@ -122,7 +122,8 @@ class PaperTable:
         """The provenance in sentences, for formats without a second table."""
         return [
             f"{run.cells} values of ours: {run.source}, {run.system} {run.variant}, profile {run.profile}, "
-            f"seeds {run.seeds or 'none'}, cases {run.cases}, {run.device or 'no device'}; {run.recorded}, {run.made}"
+            f"seeds {run.seeds or 'none'}, cases {run.cases}, submission {run.submission or 'unknown'}, "
+            f"{run.device or 'no device'}; {run.recorded}, {run.made}"
             for run in self.provenance().itertuples()
         ]
 

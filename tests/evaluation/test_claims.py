@@ -11,7 +11,7 @@ import yaml
 from flare_core.evaluation import claims as judging
 from flare_core.evaluation.claim_list import CLAIMS, BadClaim, Side, read_claims
 from flare_core.evaluation.claim_measures import MEASURES, Results
-from flare_core.evaluation.claim_texts import WIDTH, as_data, as_text, drawn_from, in_detail
+from flare_core.evaluation.claim_texts import WIDTH, as_data, as_markdown, as_text, drawn_from, in_detail
 from flare_core.evaluation.claims import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, PARTLY_TESTED, REPRODUCED, judge_claims
 from flare_core.paths import RESULTS
 from flare_core.systems import SYSTEMS
@@ -302,7 +302,7 @@ def test_memory_grows_by_what_is_beyond_the_scan(tmp_path):
         CONTRADICTED,
         "make efficiency EFFICIENCY_OPTIONS=--force",
     )
-    assert "6 sizes, chosen and one run each" in first.reason
+    assert "5 sizes above the smallest, chosen and one run each" in first.reason
     assert "140 MB at 50 slices, 500 MB at 500 slices" in first.reason
     assert drawn_from(first) == "5 sizes, one run each"
 
@@ -414,6 +414,18 @@ def test_the_committed_verdicts_are_those_of_the_committed_tables():
     for column in ("effect", "low", "high"):
         shown = kept[column].replace("", "nan").astype(float)
         assert shown.tolist() == pytest.approx(now[column].astype(float).tolist(), abs=1e-5, nan_ok=True)
+
+
+def test_a_caveat_stands_beside_its_statement_in_every_text(tmp_path):
+    claims = read_claims(written(tmp_path, claim_with(caveat="Two networks, not five.")))
+    findings = judge_claims(claims, tmp_path)
+    for text in (in_detail(claims, findings), as_markdown(claims, findings), str(as_data(claims, findings))):
+        assert "Two networks, not five." in text and "overlap-helps" in text
+
+
+def test_what_was_never_trained_is_said_to_be(judge):
+    found = judge(TRAININGS, history_of(as_published=10), "scores", study=rows([0.5] * 10))
+    assert (found.verdict, found.reason) == (NOT_TESTED, "nvauto naive_tumor has not been trained")
 
 
 def test_texts_fit_a_terminal_and_programs_get_everything():

@@ -38,6 +38,7 @@ CELLS = [
 def table():
     facts = {"paper": "stmt", "table": 9, "label_kind": "target", "source": "scores", "system": "stmt"}
     facts |= {"variant": "as_published", "seeds": "0", "profile": "mini", "device": "CPU", "recorded": "2026-01-02"}
+    facts |= {"submission": "c0ffee"}
     cells = pd.DataFrame(CELLS, columns=COLUMNS).assign(**facts, made="came along", cases_ours=20)
     return PaperTable("stmt, table 9: 100 % of it", "Ours are synthetic.", cells, ("a doubt",))
 
@@ -72,6 +73,7 @@ def test_colors_are_of_our_values_alone_orange_below_and_purple_above(table):
 def test_provenance_has_a_row_a_run(table):
     (run,) = table.provenance().to_dict("records")
     assert (run["cells"], run["cases"], run["recorded"], run["made"]) == (2, "20", "2026-01-02", "came along")
+    assert run["submission"] == "c0ffee" and "submission c0ffee" in table.origins[0]
 
 
 def test_html_says_what_the_numbers_are_and_escapes_the_text(table):
