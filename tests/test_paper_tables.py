@@ -149,7 +149,8 @@ def test_seeds_are_averaged_and_named(tiny_cohort, tmp_path):
     liver = cell(paper_table(our_results(work), "stmt", 4), "Liver", "DSC(%)", "Public Validation")
     expected = committed("scores", "stmt").query("target == 'liver'")["dsc"].mean() * 0.75
     assert liver.ours == pytest.approx(100 * expected)
-    assert (liver.seeds, liver.cases_ours, liver.recorded) == ("0, 1", 20, f"2026-02-03 to {stmt['recorded'].iloc[0][:10]}")
+    assert (liver.seeds, liver.cases_ours) == ("0, 1", 20)
+    assert liver.recorded == f"2026-02-03 to {stmt['recorded'].iloc[0][:10]}"
 
 
 @pytest.mark.parametrize(

@@ -136,3 +136,10 @@ def test_a_whole_series_of_writes_can_be_read_back(tmp_path):
         write_labels(tmp_path / f"case_{number}.nii.gz", LABELS, GEOMETRY)
     for path in sorted(tmp_path.iterdir()):
         np.testing.assert_array_equal(read_labels(path).data, LABELS)
+
+
+def test_an_empty_label_map_is_warned_of_unless_it_may_be_empty(tmp_path, caplog):
+    file = tmp_path / "a.nii.gz"
+    write_labels(file, np.zeros(SHAPE, np.uint8), GEOMETRY)
+    assert not read_labels(file, may_be_empty=True).data.any() and not caplog.text
+    assert not read_labels(file).data.any() and "no voxel is labeled" in caplog.text
