@@ -16,9 +16,11 @@ from flare_core.environment import environment
 from flare_core.evaluation.published import protocols
 from flare_core.recipe import Stage, System
 from flare_core.systems import SYSTEMS
-from flare_core.systems.describe import count_parameters
+from flare_core.systems.describe import begins_as_he, count_parameters
 
 SCHEDULES = {"WarmupCosine": "cosine", "Poly": "poly"}
+LOSSES = {"DiceFocal": "Dice + focal", "DiceCrossEntropy": "Dice + cross-entropy"}
+RANDOM, HE, PRETRAINED = "random", "He normal", "pretrained"
 
 OURS: dict[str, Callable[[Stage], Any]] = {
     "batch": lambda stage: stage.optimization.batch,
@@ -32,6 +34,8 @@ OURS: dict[str, Callable[[Stage], Any]] = {
     "schedule": lambda stage: SCHEDULES[type(stage.optimization.schedule).__name__],
     "power": lambda stage: stage.optimization.schedule.power,
     "warmup_epochs": lambda stage: stage.optimization.schedule.warmup_epochs,
+    "loss": lambda stage: LOSSES.get(name := type(stage.loss.loss).__name__, name),
+    "initialization": lambda stage: PRETRAINED if stage.start else HE if begins_as_he(stage.network) else RANDOM,
 }
 """Where a stage keeps what a paper prints; the number of weights, which needs its system, is `parameters`."""
 
@@ -100,12 +104,15 @@ def settings_beside(differences: pd.DataFrame) -> Styler:
     Args:
         differences: from `protocol_differences`.
     Returns:
-        Our values; a red one has the printed value behind it. Empty: the paper does not print the setting.
+        Our values; a red one has the printed value behind it, and settings with most of them come first. Empty: the
+        paper does not print the setting.
     """
     unequal = differences[~differences["equal"]].groupby(["system", "stage", "key"])["published"].agg(" or ".join)
     ours = differences.groupby(["system", "stage", "key"])["ours"].first()
     texts = (ours + ("  ≠ printed " + unequal).reindex(ours.index).fillna("")).unstack()
     texts = texts[[key for key in (*OURS, "parameters") if key in texts]].fillna("")
+    red = texts.apply(lambda column: column.str.contains("≠").sum())
+    texts = texts[red.sort_values(ascending=False, kind="stable").index]
     pairs = dict.fromkeys(zip(differences["system"], differences["stage"], strict=True))
     order = sorted(pairs, key=lambda pair: list(SYSTEMS).index(pair[0]))
     return texts.loc[order].style.map(lambda text: WRONG if "≠" in text else "")
@@ -131,13 +138,13 @@ def _ours(system: System, stage: str, key: str) -> Any:
 
 
 def _is_equal(published: Any, ours: Any, key: str, printed: str) -> bool:
-    """Say whether two values are the same; numbers of weights to the printed digits."""
+    """Say whether two values are the same; numbers of weights to the printed digits, and He's weights are random."""
     if isinstance(ours, tuple):
         return tuple(map(float, published.split())) == tuple(map(float, ours))
     if key == "parameters":
         digits = printed.rstrip(" M")
         return round(ours, len(digits.partition(".")[2])) == float(digits)
-    return published == ours
+    return published == ours or (published, ours) == (RANDOM, HE)
 
 
 def _text(value: Any) -> str:

@@ -8,10 +8,13 @@ import pytest
 
 from flare_core.cases.labels import ORGAN_NAMES, TARGET_NAMES
 from flare_core.evaluation.published import TABLES, counterparts, published_tables
+from flare_core.models.segresnet import SegResNet
 from flare_core.paper_tables import SOURCES, export_tables, our_results, paper_table, paper_tables, warning
 from flare_core.paths import results_of
-from flare_core.protocols import environments, protocol_differences, settings_beside
+from flare_core.protocols import OURS, environments, protocol_differences, settings_beside
+from flare_core.recipe import replaced
 from flare_core.systems import SYSTEMS
+from flare_core.training.losses import DiceFocal, DiceWeightedFocal
 from flare_core.workspace import COHORTS, Workspace
 
 RESULTS = ("scores", "summary", "efficiency", "efficiency_samples", "cross_validation")
@@ -220,6 +223,28 @@ def test_a_wrong_hyper_parameter_is_a_red_cell():
     changed = settings_beside(wrong)
     assert f"7  ≠ printed {differences.loc[one, 'published']}" in changed.to_html()
     assert changed.to_html().count("≠ printed") == html.count("≠ printed") + 1
+
+
+def test_a_wrong_loss_or_initialization_is_a_red_cell(monkeypatch):
+    wrong = (
+        ("dkfz_bs8", "batch8.loss.loss", DiceFocal(), "Dice + focal"),
+        ("nvauto", "round2.loss.loss", DiceWeightedFocal(), "DiceWeightedFocal"),
+        ("nvauto", "round1.start", "localizer", "pretrained"),
+        ("efficient_nnunet", "teacher.network", SegResNet(8, (1, 1), 1), "random"),
+        ("swinx", "finetuning.start", "", "random"),
+    )
+    for key, where, value, _ in wrong:
+        monkeypatch.setitem(SYSTEMS, key, replaced(SYSTEMS[key], where, value))
+    differences = protocol_differences().query("key in ('loss', 'initialization') and not equal")
+    found = {(row.system, row.stage, row.ours) for row in differences.itertuples()}
+    assert found == {(key, where.partition(".")[0], ours) for key, where, _, ours in wrong}
+
+
+def test_settings_with_most_red_cells_come_first():
+    table = settings_beside(protocol_differences()).data
+    red = table.apply(lambda column: column.str.contains("≠").sum())
+    assert red.is_monotonic_decreasing and red.index[0] == "parameters"
+    assert red.index[red.eq(0)].to_list() == [key for key in OURS if not red[key]], "the others as a stage has them"
 
 
 def test_environments_of_the_papers_stand_beside_this_machine():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from flare_core.recipe import System, encode
@@ -20,6 +21,22 @@ def count_weights(network: Any, channels: int) -> int:
     with torch.device("meta"):
         module = network.build(channels)
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+@cache
+def begins_as_he(network: Any) -> bool:
+    """Say whether an untrained network's convolutions are drawn by He's normal initialization: variance 2 / inputs.
+
+    The network is built, and the first weights of every convolution are held against that normal distribution.
+    """
+    import torch
+    from scipy.stats import kstest
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        weights = [weight.detach() for weight in network.build(2).parameters() if weight.ndim == 5]
+    scaled = [weight.flatten()[:10_000] * (weight[0].numel() / 2) ** 0.5 for weight in weights]
+    return all(kstest(values.numpy(), "norm").pvalue > 1e-4 for values in scaled)
 
 
 def describe(system: System, profile: str) -> dict[str, Any]:

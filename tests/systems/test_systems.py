@@ -11,7 +11,7 @@ from flare_core.inference.predict import find_images, predict_files
 from flare_core.inference.submission import load_submission, submission_hash
 from flare_core.recipe import AS_PUBLISHED, PROFILES, decode, encode, fingerprint
 from flare_core.systems import SYSTEMS
-from flare_core.systems.describe import describe, describe_as_text
+from flare_core.systems.describe import begins_as_he, describe, describe_as_text
 from flare_core.training.batch import Workers, draw_batch
 from flare_core.training.objective import Supervised
 from flare_core.training.prepare import prepare_cases
@@ -28,6 +28,28 @@ def trained(tiny_dataset, tmp_path_factory):
         key: train_system(Run(system.at("smoke"), "smoke", tiny_dataset, tmp_path_factory.mktemp(key)))
         for key, system in SYSTEMS.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("draw", "is_he"),
+    [
+        (lambda weight: torch.nn.init.kaiming_normal_(weight, a=0.01), True),
+        (torch.nn.init.kaiming_uniform_, False),
+        (torch.nn.init.xavier_normal_, False),
+        (lambda weight: weight, False),  # torch's own
+    ],
+)
+def test_hes_normal_initialization_is_told_from_others(draw, is_he):
+    class Network:
+        def build(self, channels):
+            module = torch.nn.Sequential(torch.nn.Conv3d(1, 64, 5), torch.nn.ConvTranspose3d(64, channels, 2))
+            for layer in module:
+                draw(layer.weight)
+            return module
+
+    state = torch.get_rng_state()
+    assert begins_as_he(Network()) == is_he
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @each_system
