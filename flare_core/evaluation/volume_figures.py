@@ -19,6 +19,7 @@ from flare_core.cases.labels import TARGET_NAMES
 from flare_core.evaluation.style import COLORS, INK, MUTED, TITLES, PaperFigure, new_figure, styled
 
 LIMITS_SD = 1.96
+FARTHEST = 2  # volumes cannot be further off than this multiple of their mean
 FEWEST_FOR_LIMITS = 3
 
 
@@ -46,7 +47,8 @@ def volume_agreement(table: pd.DataFrame, title: str = "") -> PaperFigure:
         title: above the figure.
     Returns:
         Points are cases: the mean of both volumes against their difference in percent of it. The line is the bias, the
-        dashed ones the limits of agreement (1.96 standard deviations, from three cases on), their numbers above.
+        dashed ones the limits of agreement (1.96 standard deviations, from three cases on), their numbers above. A
+        limit that no case can reach is drawn at the bound, ±200 %, and the figure says so.
     Raises:
         ValueError: if no volume is known.
     """
@@ -60,29 +62,35 @@ def volume_agreement(table: pd.DataFrame, title: str = "") -> PaperFigure:
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
     for axes in panels.ravel()[len(names) :]:
         axes.set_axis_off()
-    for axes, name in zip(panels.ravel(), names, strict=False):
+    reached = [
         _draw_target(axes, points[points["target"] == name], name)
+        for axes, name in zip(panels.ravel(), names, strict=False)
+    ]
     for axes in panels[:, 0]:
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     figure.supylabel("Predicted minus reference volume, in % of their mean", fontsize=8)
-    figure.supxlabel("Mean of both volumes (ml)", fontsize=8)
+    note = "" if all(reached) else f"\nLimits beyond ±{100 * FARTHEST} % are drawn at it: no case can be further off"
+    figure.supxlabel(f"Mean of both volumes (ml){note}", fontsize=8)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, weight="bold")
     return figure
 
 
-def _draw_target(axes: Axes, points: pd.DataFrame, name: str) -> None:
-    """Draw one target's cases, bias and limits."""
+def _draw_target(axes: Axes, points: pd.DataFrame, name: str) -> bool:
+    """Draw one target's cases, bias and limits; say whether cases can lie at the limits."""
     off = points["off"]
     bias = off.mean()
     axes.axhline(0, color=MUTED, linewidth=0.8, zorder=1)
     axes.axhline(bias, color=INK, linewidth=1.4, zorder=2)
     words = f"bias {100 * bias:+.0f} %"
+    limits = ()
     if len(off) >= FEWEST_FOR_LIMITS:
         reach = LIMITS_SD * off.std(ddof=1)
-        axes.axhspan(bias - reach, bias + reach, color=COLORS[name], alpha=0.12, linewidth=0, zorder=0)
-        for limit in (bias - reach, bias + reach):
+        limits = (bias - reach, bias + reach)
+        drawn = np.clip(limits, -FARTHEST, FARTHEST)
+        axes.axhspan(*drawn, color=COLORS[name], alpha=0.12, linewidth=0, zorder=0)
+        for limit in drawn:
             axes.axhline(limit, color=INK, linewidth=0.9, linestyle="--", zorder=2)
-        words += f", limits {100 * (bias - reach):+.0f} to {100 * (bias + reach):+.0f} %"
+        words += f", limits {100 * limits[0]:+.0f} to {100 * limits[1]:+.0f} %"
     axes.scatter(points["mean_ml"], off, s=16, color=COLORS[name], edgecolor=INK, linewidth=0.4, zorder=3)
     axes.set_xscale("log")
     low, high = points["mean_ml"].min(), points["mean_ml"].max()
@@ -94,3 +102,4 @@ def _draw_target(axes: Axes, points: pd.DataFrame, name: str) -> None:
     axes.minorticks_off()
     axes.set_title(f"{TITLES[name]} ({len(off)})", fontsize=8, pad=12)
     axes.text(0, 1.02, words, transform=axes.transAxes, fontsize=6, color=MUTED, va="bottom")
+    return all(abs(limit) <= FARTHEST for limit in limits)

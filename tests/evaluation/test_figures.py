@@ -97,6 +97,12 @@ def measured_volumes() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["case", "target", "reference_ml", "prediction_ml"])
 
 
+def missed_tumors() -> pd.DataFrame:
+    """Two tumors are not predicted at all, one as large as it is."""
+    rows = [("a", "tumor", 5.0, 0.0), ("b", "tumor", 9.0, 0.0), ("c", "tumor", 7.0, 7.0)]
+    return pd.DataFrame(rows, columns=["case", "target", "reference_ml", "prediction_ml"])
+
+
 def finding(claim: str, verdict: str, effect: float | None, unit: str = "points", **bounds: float) -> Finding:
     """A test of a claim whose interval reaches 0.02 to both sides."""
     low, high = (None, None) if effect is None else (effect - 0.02, effect + 0.02)
@@ -155,6 +161,7 @@ DRAWN: dict[str, Callable[[], PaperFigure]] = {
     "volume_agreement_of_tumors": lambda: volume_figures.volume_agreement(
         measured_volumes().query("target == 'tumor'"), "dkfz_bs4_8: predicted and reference volumes"
     ),
+    "volume_agreement_of_missed_tumors": lambda: volume_figures.volume_agreement(missed_tumors(), "dkfz_bs8"),
     "forest": lambda: forest(findings()),
     "intensity_histograms": lambda: case_figures.intensity_histograms(np.arange(-500, 500), np.linspace(0, 1, 300)),
 }
@@ -310,6 +317,15 @@ def test_volumes_agree_as_bland_and_altman_reckon():
     assert tumor.texts[0].get_text() == "bias +0 %"  # two cases have no limits
     with pytest.raises(ValueError, match="at least one target"):
         volume_figures.volume_agreement(table.iloc[3:4])
+
+
+def test_limits_that_no_case_can_reach_are_drawn_at_the_bound_and_keep_their_numbers():
+    (axes,) = (figure := DRAWN["volume_agreement_of_missed_tumors"]()).axes
+    lines = {round(line.get_ydata()[0], 2) for line in axes.lines if line.get_linestyle() == "--"}
+    assert lines == {-2, 0.93}  # -4 / 3 and 1.96 times the root of 4 / 3 to both sides
+    assert axes.texts[0].get_text() == "bias -133 %, limits -360 to +93 %"
+    assert "beyond ±200 %" in figure.get_supxlabel()
+    assert "beyond" not in DRAWN["volume_agreement_of_tumors"]().get_supxlabel()
 
 
 def test_scores_have_a_shape_where_there_are_enough_cases():
