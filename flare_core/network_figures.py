@@ -31,7 +31,7 @@ def network_diagram(plans: Sequence[NetworkPlan], title: str = "") -> PaperFigur
     """Show the networks of a system.
 
     Args:
-        plans: one a kind of network (`network_trace.plans_of`).
+        plans: one a network (`network_trace.plans_of`).
         title: above the figure.
     Returns:
         One panel a network: a row a resolution, made finer to coarser on the left and coarser to finer on the right.

@@ -48,7 +48,7 @@ class NetworkPlan:
     """What passes through a network.
 
     Attributes:
-        stages: names of the stages that train a network of this kind.
+        stages: names of the stages that train this network.
         patch: voxels of the image along X, Y, Z.
         blocks: in the order of computation.
     """
@@ -71,13 +71,14 @@ class NetworkPlan:
 
 
 def plans_of(system: System) -> list[NetworkPlan]:
-    """Return the plan of every kind of network that a system trains; stages that differ in outputs alone share one."""
+    """Return the plan of every network that a system trains; stages that train the same network share one."""
     kinds: dict[Any, list[Stage]] = {}
     for stage in system.stages:
-        kinds.setdefault((stage.network, tuple(stage.sampling.patch)), []).append(stage)
+        kind = (stage.network, stage.scheme.channels, tuple(stage.sampling.patch))
+        kinds.setdefault(kind, []).append(stage)
     return [
-        NetworkPlan(tuple(s.name for s in stages), patch, trace(network.build, stages[-1].scheme.channels, patch))
-        for (network, patch), stages in kinds.items()
+        NetworkPlan(tuple(s.name for s in stages), patch, trace(network.build, channels, patch))
+        for (network, channels, patch), stages in kinds.items()
     ]
 
 

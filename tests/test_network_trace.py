@@ -51,13 +51,14 @@ def test_no_weight_is_left_out_of_a_plan_and_every_skip_meets_its_own_resolution
     plans = plans_of(system)
     assert sorted(name for plan in plans for name in plan.stages) == sorted(stage.name for stage in system.stages)
     for plan in plans:
-        stage = system.stage(plan.stages[-1])
-        assert plan.parameters == count_weights(stage.network, stage.scheme.channels)
+        (channels,) = {system.stage(name).scheme.channels for name in plan.stages}
+        (network,) = {system.stage(name).network for name in plan.stages}
+        assert plan.parameters == count_weights(network, channels)
         rising = [block for block in plan.blocks if block.role == UP]
         for block in rising:
             assert [plan.blocks[source].shape for source in block.inputs].count(block.shape) == 1
         finest = [block for block in plan.blocks if block.outputs and block.shape == plan.patch]
-        assert not rising or [block.outputs for block in finest] == [[stage.scheme.channels]]
+        assert not rising or [block.outputs for block in finest] == [[channels]]
 
 
 def test_the_two_paths_of_the_papers_networks_are_seen():
