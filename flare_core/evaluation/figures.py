@@ -14,7 +14,7 @@ import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from flare_core.cases.labels import TARGET_NAMES
 from flare_core.evaluation.style import (
@@ -30,7 +30,7 @@ from flare_core.evaluation.style import (
     styled,
 )
 
-WIDE_SPAN = 8  # losses that differ more share a logarithmic axis
+WIDE_SPAN = 8  # trainings whose largest losses differ more share a logarithmic axis
 EDGED = (withStroke(linewidth=1.9, foreground=MUTED),)  # so that pale targets show on white
 
 
@@ -131,9 +131,10 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> PaperFigure:
         histories: name of the training to its history, with columns `step`, `loss`, `lr`, and where it was measured
             `validation_dice` and `dice_<channel>`; rows without a value are skipped.
     Returns:
-        Left: loss (thin: as logged, thick: smoothed; logarithmic where trainings differ much) with the learning rate
-        below; right: validation Dice, with the single channels as thin colored lines if there is one training, and on
-        a narrower scale if there are several. Where no training was validated, the left part alone.
+        Left: loss (thin: as logged, thick: smoothed; logarithmic where the largest losses of trainings differ much)
+        with the learning rate below; right: validation Dice, with the single channels as thin colored lines if there
+        is one training, and on a narrower scale if there are several. Where no training was validated, the left part
+        alone.
     Raises:
         ValueError: if there is no history.
     """
@@ -151,9 +152,10 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> PaperFigure:
         rate.plot(history["step"], history["lr"], color=color)
     if _span([history["loss"] for history in histories.values()]) > WIDE_SPAN:
         loss.set_yscale("log")
+        loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         loss.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         loss.yaxis.set_minor_formatter(NullFormatter())
-    loss.set(title="Training loss", xticklabels=[])
+    loss.set(title="Training loss (thin: as logged)", xticklabels=[])
     rate.set(xlabel="Step (LR: learning rate)", ylabel="LR", ylim=(0, None))
     rate.yaxis.set_major_locator(MaxNLocator(2))
     rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=True)
@@ -169,9 +171,9 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> PaperFigure:
 
 
 def _span(losses: Sequence[pd.Series]) -> float:
-    """Return how many times larger the largest loss at the end of a training is than the smallest (0: not positive)."""
-    ends = [abs(float(loss.dropna().iloc[-1])) for loss in losses if loss.notna().any() and (loss.dropna() > 0).all()]
-    return max(ends) / min(ends) if len(ends) == len(losses) else 0.0
+    """Return how many times larger one training's largest loss is than another's (0: a loss is not positive)."""
+    largest = [loss.max() for loss in losses if loss.min() > 0]
+    return max(largest) / min(largest) if len(largest) == len(losses) else 0.0
 
 
 def _dice_curves(axes: Axes, histories: Mapping[str, pd.DataFrame], palette: Sequence) -> None:

@@ -269,6 +269,22 @@ def test_losses_of_different_kinds_share_a_logarithmic_axis():
     assert DRAWN["two_learning_curves"]().axes[0].get_yscale() == "linear"
 
 
+@pytest.mark.parametrize(
+    ("losses", "scale"),
+    [
+        (([13, 0.7], [0.6, 0.4]), "log"),  # the lower curve would lie on the axis, although the ends are close
+        (([2.5, 0.5], [1.0, 0.6]), "linear"),
+        (([13, 0.7], [0.6, 0.0]), "linear"),  # 0 has no logarithm
+        (([13, 0.7],), "linear"),
+    ],
+)
+def test_a_training_that_stays_far_below_another_one_can_be_read(losses, scale):
+    histories = {str(n): pd.DataFrame({"step": [1, 2], "loss": loss, "lr": 1}) for n, loss in enumerate(losses)}
+    axes = figures.learning_curves(histories).axes[0]
+    assert axes.get_yscale() == scale
+    assert "thin: as logged" in axes.get_title("left")
+
+
 def test_one_validation_shows_as_named_points():
     dice = DRAWN["curve_of_one_validation"]().axes[2]
     assert all(line.get_marker() not in ("", "None") for line in dice.lines)
