@@ -16,7 +16,7 @@ from flare_core.evaluation.claim_list import read_claims
 from flare_core.evaluation.claim_texts import as_markdown, counts, of_claim
 from flare_core.evaluation.claims import CONTRADICTED, REPRODUCED, judge_claims, overall, write_findings
 from flare_core.paths import RESULTS, ROOT, results_of
-from flare_core.recipe import AS_PUBLISHED
+from flare_core.recipe import variant_title
 from flare_core.scale import cases_block, scale_block
 from flare_core.scoreboard import mean_over_seeds
 from flare_core.storage import write_file
@@ -46,13 +46,8 @@ def results_block(profile: str = "mini") -> str:
             cells.append(f"{free.false_positive_ml:.1f} ({free.cases:.0f})")
         else:
             cells += ["organs only", "", ""]
-        lines.append(f"| `{system}` | {_variant(variant)} | " + " | ".join(cells) + " |")
+        lines.append(f"| `{system}` | {variant_title(variant)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def _variant(name: str) -> str:
-    """Return what the table calls a variant."""
-    return "the method" if name == AS_PUBLISHED else name.replace("_", " ")
 
 
 def real_ct_block(profile: str = "mini", shown: str = "nvauto") -> str:

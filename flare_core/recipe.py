@@ -18,6 +18,11 @@ AS_PUBLISHED = "as_published"
 """What the method itself is called among its ablations."""
 
 
+def variant_title(name: str) -> str:
+    """Return what tables and figures call a variant: an ablation's name in words, or `the method` for itself."""
+    return "the method" if name == AS_PUBLISHED else name.replace("_", " ")
+
+
 @dataclass(frozen=True)
 class Override:
     """One value that a profile changes, with the reason.

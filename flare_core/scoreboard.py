@@ -25,7 +25,7 @@ from flare_core.evaluation.slices import CaseView, middle_voxel
 from flare_core.inference.backends import choose_compute
 from flare_core.inference.predict import predict_files
 from flare_core.inference.submission import load_submission, submission_hash
-from flare_core.recipe import AS_PUBLISHED
+from flare_core.recipe import AS_PUBLISHED, variant_title
 from flare_core.systems import SYSTEMS
 from flare_core.teaching import only
 from flare_core.workspace import Workspace
@@ -271,7 +271,7 @@ def ablation_scores(work: Workspace) -> pd.DataFrame:
     table = table[(table["system"] == work.system) & table["target"].isin(work.targets)]
     segments_tumors = table["variant"].map(lambda name: SYSTEMS[work.system].ablated(name).segments_tumors).astype(bool)
     table = table[segments_tumors | (table["target"] != TUMOR.name)]
-    named = table.assign(system=table["variant"].astype(str).str.replace("_", " "))
+    named = table.assign(system=table["variant"].map(variant_title))
     return named if named["variant"].nunique() > 1 else named.iloc[:0]
 
 

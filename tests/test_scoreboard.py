@@ -165,7 +165,7 @@ def test_ablations_are_shown_by_name_and_only_where_there_are_some(work_of):
     work = work_of("nvauto")
     assert ablation_scores(work).empty
     write_committed(work, ("nvauto",), ("as_published", "partial_as_full"))
-    assert list(ablation_scores(work)["system"].unique()) == ["as published", "partial as full"]
+    assert list(ablation_scores(work)["system"].unique()) == ["the method", "partial as full"]
     assert ablation_scores(work_of("stmt")).empty
     assert set(ablation_scores(work)["target"]) == {*ORGAN_NAMES, "tumor"}
     write_committed(work, ("stmt",), ("as_published", "complete_only"))

@@ -38,12 +38,17 @@ def pseudo_label_quality(table: pd.DataFrame, stages: tuple[str, str]) -> PaperF
     """Show how well pseudo-labels agree with the truth before and after a step, target by target.
 
     Args:
-        table: columns `target`, `stage` and `dsc` (one row a case), judged on targets that were not annotated.
+        table: columns `case`, `target`, `stage` and `dsc`.
         stages: the two values of `stage` to compare, earlier first.
     Returns:
-        Two dots a target (the means), joined by a line; targets without any value are left out.
+        Two dots a target (the means), joined by a line; targets without any value are left out. The axis says over
+        how many cases the means are, a target.
     """
+    table = table.dropna(subset="dsc")
     means = table.groupby(["target", "stage"])["dsc"].mean().unstack().reindex(columns=list(stages))
+    counts = table.groupby("target")["case"].nunique()
+    fewest = "" if counts.nunique() == 1 else f"{counts.min()} to "
+    cases = f"{fewest}{counts.max()} case{'s' if counts.max() > 1 else ''}"
     names = [name for name in TARGET_NAMES if name in means.index and means.loc[name].notna().any()]
     figure = new_figure(6.4, 1.1 + 0.3 * max(len(names), 3))
     axes = figure.add_subplot()
@@ -56,7 +61,7 @@ def pseudo_label_quality(table: pd.DataFrame, stages: tuple[str, str]) -> PaperF
         if np.isfinite(change):
             axes.annotate(f"{change:+.1f}", (1.01, row), xycoords=("axes fraction", "data"), va="center", fontsize=8)
     axes.set(yticks=range(len(names)), yticklabels=[TITLES[name] for name in names], ylim=(len(names) - 0.5, -0.5))
-    axes.set(xlim=(0, 1.01), xlabel="Mean DSC of pseudo-labels against the truth (right: change in points)")
+    axes.set(xlim=(0, 1.01), xlabel=f"Mean DSC over {cases} against the truth (right: change in points)")
     axes.grid(axis="x")
     marks = [Line2D([], [], marker="o", linestyle="", markeredgecolor=INK, color=color) for color in ("white", MUTED)]
     axes.legend(marks, stages, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))

@@ -301,6 +301,21 @@ def test_systems_are_rows_with_their_means_and_say_what_they_do_not_predict():
     assert "not predicted" not in tumor
 
 
+@pytest.mark.parametrize(
+    ("cases", "words"),
+    [
+        ({"liver": "abc", "tumor": "abc"}, "over 3 cases against"),
+        ({"liver": "abc", "tumor": "b"}, "over 1 to 3 cases against"),
+        ({"liver": "a"}, "over 1 case against"),
+    ],
+)
+def test_means_of_pseudo_labels_say_over_how_many_cases_they_are(cases, words):
+    rows = [(c, name, stage, 0.5) for name, ids in cases.items() for c in ids for stage in ("before", "after")]
+    rows += [("d", "liver", "before", np.nan), ("d", "liver", "after", np.nan)]  # no value, no case
+    table = pd.DataFrame(rows, columns=["case", "target", "stage", "dsc"])
+    assert words in score_figures.pseudo_label_quality(table, ("before", "after")).axes[0].get_xlabel()
+
+
 def test_figures_refuse_nothing_and_shapes_that_differ():
     with pytest.raises(ValueError, match="at least one subset"):
         figures.label_subsets([])
