@@ -125,7 +125,7 @@ class Results:
         if named.empty and side.source == "inference":  # the method's own networks, used in another way
             named = own[own["variant"] == AS_PUBLISHED]
         if named.empty:
-            raise NotThere(f"{side.system} {side.variant} has not been trained")
+            raise NotThere(f"{side.system} {side.variant} has not been trained in {self.folder.name}")
         lengths = named.groupby(["stage", "fold", "seed"])["step"].max().groupby("stage").agg(["min", "max"])
         if set(lengths.index) != set(side.stages) or (lengths["min"] != lengths["max"]).any():
             raise NotThere(f"no trainings of one length of {side.system} {side.variant}: {', '.join(side.stages)}")

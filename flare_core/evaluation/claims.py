@@ -27,6 +27,7 @@ from flare_core.recipe import AS_PUBLISHED
 
 REPRODUCED, CONTRADICTED, INCONCLUSIVE, NOT_TESTED = "reproduced", "contradicted", "inconclusive", "not tested"
 PARTLY_TESTED = "partly tested"
+SHORT = "mini"
 FEWEST_CASES = 5
 """Fewer cases say nothing about how cases differ."""
 
@@ -88,24 +89,45 @@ def judge(claim: Claim, test: Test, run_to_run: Mapping[str, float], results: Pa
     for profile in claim.profiles:
         tables = Results(results / profile)
         try:
-            _check_lengths(test, tables)
-            estimate = _estimate(test, [tables.values(side) for side in test.sides])
+            estimate, unknown = _measured(test, tables, run_to_run)
         except NotThere as missing:
             reasons.append((profile, str(missing)))
             continue
-        between_trainings = test.run.stages and test.effect == "difference"
-        unknown = [side.measure for side in test.sides if side.measure not in run_to_run] if between_trainings else []
-        if between_trainings and not unknown:
-            differences = test.sides[:2], test.sides[2:]
-            added = (max((run_to_run[side.measure] for side in sides), default=0.0) for sides in differences)
-            estimate = estimate.with_run_to_run(sum(added))
         outcome, reason = verdict(test, estimate)
         if unknown and estimate.trainings == 1:
             outcome = INCONCLUSIVE
             reason = f"one training a side: the run-to-run variation of {unknown[0]} is not known"
         return _finding(claim, test, profile, outcome, "; ".join([reason, *tables.remarks(test.run)]), estimate)
     profile, reason = reasons[-1]
+    reason = "; ".join([reason, *_aside(claim, test, run_to_run, results)])
     return _finding(claim, test, profile, NOT_TESTED, reason, None)
+
+
+def _measured(test: Test, tables: Results, run_to_run: Mapping[str, float]) -> tuple[Estimate, list[str]]:
+    """Return an effect and the measures whose run-to-run variation it needs and nobody knows.
+
+    Raises:
+        NotThere: if rows are missing or cannot be compared.
+    """
+    _check_lengths(test, tables)
+    estimate = _estimate(test, [tables.values(side) for side in test.sides])
+    if not test.run.stages or test.effect != "difference":
+        return estimate, []
+    if unknown := [side.measure for side in test.sides if side.measure not in run_to_run]:
+        return estimate, unknown
+    differences = test.sides[:2], test.sides[2:]
+    added = (max((run_to_run[side.measure] for side in sides), default=0.0) for sides in differences)
+    return estimate.with_run_to_run(sum(added)), []
+
+
+def _aside(claim: Claim, test: Test, run_to_run: Mapping[str, float], results: Path) -> list[str]:
+    """Say what the trainings of `mini` give for a claim that they are too short to decide; nothing without its rows."""
+    try:
+        estimate, _ = _measured(test, Results(results / SHORT), run_to_run)
+    except NotThere:
+        return []
+    found = _finding(claim, test, SHORT, NOT_TESTED, "", estimate)
+    return [f"{SHORT}, too short to decide, gives {shown_with_interval(found)}"]
 
 
 def verdict(test: Test, estimate: Estimate) -> tuple[str, str]:

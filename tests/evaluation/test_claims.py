@@ -425,7 +425,17 @@ def test_a_caveat_stands_beside_its_statement_in_every_text(tmp_path):
 
 def test_what_was_never_trained_is_said_to_be(judge):
     found = judge(TRAININGS, history_of(as_published=10), "scores", study=rows([0.5] * 10))
-    assert (found.verdict, found.reason) == (NOT_TESTED, "nvauto naive_tumor has not been trained")
+    assert (found.verdict, found.reason) == (NOT_TESTED, "nvauto naive_tumor has not been trained in study")
+
+
+def test_short_trainings_decide_nothing_but_are_told_of(judge):
+    scores = rows([0.5] * 10) + rows([0.8] * 10, "naive_tumor")
+    history = history_of(as_published=10, naive_tumor=10)
+    found = judge(TRAININGS, history, "scores", mini=scores)
+    assert (found.verdict, found.effect) == (NOT_TESTED, None)
+    assert found.reason.endswith("; mini, too short to decide, gives +30.0 [+28.0, +32.0]")
+    longer = judge(TRAININGS, history, "scores", mini=scores, study=rows([0.5] * 10) + rows([0.6] * 10, "naive_tumor"))
+    assert longer.effect == pytest.approx(0.1) and "mini" not in longer.reason
 
 
 def test_texts_fit_a_terminal_and_programs_get_everything():
