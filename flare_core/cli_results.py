@@ -1,4 +1,4 @@
-"""The commands of `flare` that make result tables of a profile: `cross-validate`, `lesions` and `tables`.
+"""The commands of `flare` that make result tables of a profile: `cross-validate`, `lesions`, `rank` and `tables`.
 
 A part of `flare_core.cli`, which adds them to its parser.
 """
@@ -12,9 +12,10 @@ from flare_core.exits import DONE
 
 
 def add_results(commands: argparse._SubParsersAction) -> None:
-    """Add the three commands."""
+    """Add the four commands."""
     _add_cross_validate(commands)
     _add_lesions(commands)
+    _add_rank(commands)
     _add_tables(commands)
 
 
@@ -59,6 +60,25 @@ def _lesions(options: argparse.Namespace) -> int:
     board = lesion_board(options.profile, options.data)
     shown = board[board.index.isin(systems)]
     print(shown.to_string() if len(shown) else f"none counted at {options.profile}; --record predicts and counts")
+    return DONE
+
+
+def _add_rank(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser("rank", help="rank the submissions as FLARE does: on every case and metric first")
+    parser.add_argument("--profile", default="mini")
+    parser.add_argument("--data", default="", metavar="DATASET", help="default: the embedded cohort of the profile")
+    parser.set_defaults(run=_rank)
+
+
+def _rank(options: argparse.Namespace) -> int:
+    from flare_core.evaluation.ranking import FLARE23_RANKING, HALF_COSTS, NO_TOLERANCE
+    from flare_core.ranking_board import rankings
+    from flare_core.workspace import Workspace
+
+    work = Workspace(profile=options.profile, data=options.data)
+    for ranking in rankings(work, (FLARE23_RANKING, NO_TOLERANCE, HALF_COSTS)):
+        print(f"{ranking.scheme.name} (from, to: 95 % interval of the place over resampled cases)")
+        print(ranking.table().round(2).to_string(), end="\n\n")
     return DONE
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from flare_core import cli
 from flare_core.cases.nifti import read_image, read_labels
+from flare_core.evaluation.ranking import FLARE23_RANKING, HALF_COSTS, NO_TOLERANCE
 from flare_core.inference.stored_network import BadModel
 from flare_core.inference.submission import load_submission
 from flare_core.paths import WEIGHTS
@@ -212,6 +213,17 @@ def test_c2_49_an_output_that_cannot_be_written_is_refused_before_any_case_is_re
         (line,) = capsys.readouterr().err.strip().splitlines()
         assert "cannot be written" in line and "choose another place" in line
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_submissions_are_ranked_under_three_schemes(capsys):
+    assert cli.main(["rank", "--profile", "study"]) == 0
+    parts = capsys.readouterr().out.strip().split("\n\n")
+    assert [part.split(" (")[0] for part in parts] == [s.name for s in (FLARE23_RANKING, NO_TOLERANCE, HALF_COSTS)]
+    for part in parts:
+        rows = [line.split() for line in part.splitlines()[3:]]
+        assert {row[0] for row in rows} == set(SYSTEMS)
+        places = [int(row[1]) for row in rows]
+        assert places == sorted(places) and all(int(low) <= int(high) for _, _, low, high, *_ in rows)
 
 
 def test_a_reader_who_has_seen_enough_is_no_error():
