@@ -156,7 +156,7 @@ def _record(run: Run, submission: Submission, results: Path, timed: bool) -> Non
 
 def _facts(entry: Entry, out: Path, run: Run, submission: Submission, timed: bool) -> pd.DataFrame:
     """Return rows (case, target, quantity, value) of one predicted case."""
-    truth, found = read_labels(entry.labels), read_labels(out / f"{entry.id}.nii.gz")
+    truth, found = read_labels(entry.labels), read_labels(out / f"{entry.id}.nii.gz", may_be_empty=True)
     record = json.loads((out / ".flare" / f"{entry.id}.json").read_text())
     rows = [("", quantity, record[quantity]) for quantity in COUNTS]
     if run.system.segments_tumors:

@@ -71,12 +71,16 @@ def _add_rank(commands: argparse._SubParsersAction) -> None:
 
 
 def _rank(options: argparse.Namespace) -> int:
-    from flare_core.evaluation.ranking import FLARE23_RANKING, HALF_COSTS, NO_TOLERANCE
+    from flare_core.evaluation.ranking import COSTS, FLARE23_RANKING, HALF_COSTS, NO_TOLERANCE
     from flare_core.ranking_board import rankings
     from flare_core.workspace import Workspace
 
     work = Workspace(profile=options.profile, data=options.data)
-    for ranking in rankings(work, (FLARE23_RANKING, NO_TOLERANCE, HALF_COSTS)):
+    ranked = rankings(work, (FLARE23_RANKING, NO_TOLERANCE, HALF_COSTS))
+    if not set(COSTS) & set(ranked[0].mean_ranks):
+        print(f"time and memory are not measured at the profile {work.profile}: the schemes are one")
+        ranked = ranked[:1]
+    for ranking in ranked:
         print(f"{ranking.scheme.name} (from, to: 95 % interval of the place over resampled cases)")
         print(ranking.table().round(2).to_string(), end="\n\n")
     return DONE

@@ -43,7 +43,8 @@ def cross_validate(work: Workspace, stage: str = "") -> pd.DataFrame:
         work: whose submission and dataset.
         stage: name; by default the last one of the inference that is split into folds.
     Returns:
-        Rows (case, target, dsc, nsd, stage, fold, system, variant, seed, profile, device, recorded), for the
+        Rows (case, target, dsc, nsd, stage, fold, system, variant, seed, profile, device, submission,
+        recorded), for the
         targets that the stage segments. Folds that are not trained have none.
     Raises:
         ValueError: if the stage is not split, tells no single target apart, or the networks learned from other cases
@@ -68,6 +69,7 @@ def cross_validate(work: Workspace, stage: str = "") -> pd.DataFrame:
     table = pd.concat(tables, ignore_index=True)
     table = table[table["target"].isin(targets)].dropna(subset="dsc")
     table = table.assign(**own, profile=work.profile, device=f"{processor_name()}, {usable_cores()} cores")
+    table["submission"] = submission_hash(work.submission)[:12]
     table["recorded"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     update_rows(table, work.results / "cross_validation.csv", own)
     return table

@@ -13,7 +13,8 @@ import pandas as pd
 
 from flare_core.cases.labels import ORGAN_NAMES, TUMOR
 from flare_core.evaluation.claim_list import Claim
-from flare_core.recipe import AS_PUBLISHED, System
+from flare_core.recipe import AS_PUBLISHED, System, variant_title
+from flare_core.scoreboard import existing
 from flare_core.systems import SYSTEMS
 
 NEEDS = {True: "a training", False: "the same networks"}
@@ -49,8 +50,9 @@ def inference_results(results: Path) -> pd.DataFrame:
     Args:
         results: folder of a profile's tables (`flare ablate` writes them).
     Returns:
-        Columns `system`, `experiment`, `organ DSC`, `tumor DSC` (cases that have one; both NaN where they are not
-        segmented) and `voxels` through networks, as multiples of the method's own; empty if there are no tables.
+        Columns `system`, `experiment` (`the method` among them), `organ DSC`, `tumor DSC` (cases that have one; both
+        NaN where not segmented) and `voxels` through networks, as multiples of the method's own; empty if there
+        are no tables.
     """
     columns = ["system", "experiment", "organ DSC", "tumor DSC", "voxels"]
     if not (results / "inference_scores.csv").is_file():
@@ -58,6 +60,7 @@ def inference_results(results: Path) -> pd.DataFrame:
     scores, facts, cases = (pd.read_csv(results / f"{n}.csv") for n in ("inference_scores", "inference_facts", "cases"))
     with_tumor = cases.loc[(cases["target"] == TUMOR.name) & (cases["volume_ml"] > 0), "case"]
     keys = ["system", "variant"]
+    scores = existing(scores)
     organs = scores[scores["target"].isin(ORGAN_NAMES)].groupby(keys, sort=False)["dsc"].mean()
     tumors = scores[(scores["target"] == TUMOR.name) & scores["case"].isin(with_tumor)].groupby(keys)["dsc"].mean()
     voxels = facts[facts["quantity"] == "network_voxels"].groupby(keys)["value"].mean()
@@ -67,6 +70,7 @@ def inference_results(results: Path) -> pd.DataFrame:
     for row, experiment in enumerate(SYSTEMS[r.system].ablated(r.variant) for r in table.itertuples()):
         seen = {"organ DSC": experiment.segments_organs, "tumor DSC": experiment.segments_tumors}
         table.loc[row, [column for column, is_seen in seen.items() if not is_seen]] = float("nan")
+    table["variant"] = table["variant"].replace(AS_PUBLISHED, variant_title(AS_PUBLISHED))
     return table.rename(columns={"variant": "experiment"})[columns]
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from flare_core import paths
 from flare_core.evaluation.flare_rules import FLARE23
 from flare_core.evaluation.lesions import lesion_summary
-from flare_core.inference.submission import load_submission
+from flare_core.inference.submission import load_submission, submission_hash
 from flare_core.recipe import AS_PUBLISHED
 from flare_core.retrain import update_rows
 from flare_core.scoreboard import (
@@ -44,7 +44,8 @@ def record_lesions(work: Workspace) -> pd.DataFrame:
     seed = load_submission(work.submission).facts["run_seed"]
     own = {"system": work.system, "variant": AS_PUBLISHED, "seed": seed}
     table = evaluate_validation(work, FLARE23).lesions_table()
-    table = table.assign(**own, profile=work.profile, recorded=time.strftime("%Y-%m-%dT%H:%M:%S%z"))
+    table = table.assign(**own, profile=work.profile, submission=submission_hash(work.submission)[:12])
+    table["recorded"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     update_rows(table, work.results / "lesions.csv", own)
     return table
 

@@ -18,20 +18,19 @@ from flare_core.evaluation.claims import CONTRADICTED, REPRODUCED, judge_claims,
 from flare_core.paths import RESULTS, ROOT, results_of
 from flare_core.recipe import variant_title
 from flare_core.scale import cases_block, scale_block
-from flare_core.scoreboard import mean_over_seeds
+from flare_core.scoreboard import existing, mean_over_seeds
 from flare_core.storage import write_file
 from flare_core.systems import SYSTEMS
 from flare_core.systems.describe import count_parameters
 from flare_core.targets import steps_block, targets_block
 
 README, PERFORMANCE, SCALE = ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs" / "scale.md"
-DECIDED = (REPRODUCED, CONTRADICTED)
 BEGIN, END = "<!-- {}: written by flare_core/readme.py -->", "<!-- end of {} -->"
 
 
 def results_block(profile: str = "mini") -> str:
     """Return the Markdown table of every trained variant: organ and tumor means over the validation cases."""
-    summary = mean_over_seeds(pd.read_csv(results_of(profile) / "summary.csv"))
+    summary = mean_over_seeds(existing(pd.read_csv(results_of(profile) / "summary.csv")))
     lines = [
         "| system | variant | organ DSC | organ NSD | tumor DSC (cases with) | tumor NSD | false tumor ml (without) |",
         "|---|---|---|---|---|---|---|",
@@ -163,10 +162,13 @@ def headline_block() -> str:
     """Return in a paragraph how many claims got which verdict, and which were decided."""
     claims = read_claims()
     findings = judge_claims(claims)
-    verdicts = {claim.id: overall(of_claim(claim, findings)) for claim in claims.claims}
-    decided = {verdict: [f"`{name}`" for name in verdicts if verdicts[name] == verdict] for verdict in DECIDED}
-    named = " ".join(f"{verdict.capitalize()}: {', '.join(names) or 'none'}." for verdict, names in decided.items())
-    return f"Of the papers' {counts(claims, findings)} ([all of them](#do-the-papers-claims-hold)). {named}"
+    parts = []
+    for decided in (REPRODUCED, CONTRADICTED):
+        own = [claim for claim in claims.claims if overall(of_claim(claim, findings)) == decided]
+        names = [f"`{claim.id}`{'†' if claim.caveat else ''}" for claim in own] or ["none"]
+        parts.append(f"{decided.capitalize()}: {', '.join(names)}.")
+    counted = f"Of the papers' {counts(claims, findings)} ([all of them](#do-the-papers-claims-hold))."
+    return f"{counted} {' '.join(parts)} (†: with a caveat.)"
 
 
 BLOCKS: dict[str, Callable[[], str]] = {

@@ -12,6 +12,7 @@ import io
 import itertools
 import re
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -86,13 +87,20 @@ def _key_outputs(content: Any | None) -> tuple[str, tuple[str, ...]]:
 
 
 def _pictures(content: Any) -> list[tuple[str, Any]]:
-    """The outputs that hold a picture, in order, each with the last heading before it."""
+    """The outputs that hold a picture, in order, each with a caption: the heading above it, with a number if it has more."""
     heading, found = "", []
     for cell in content.cells:
         if cell.cell_type == "markdown":
-            heading = next((line.lstrip("# ") for line in cell.source.splitlines() if line.startswith("#")), heading)
+            headings = [line.lstrip("# ") for line in cell.source.splitlines() if line.startswith("#")]
+            heading = headings[-1] if headings else heading
         found += [(heading, output) for output in cell.get("outputs", ()) if "image/png" in output.get("data", {})]
-    return found
+    total, seen = Counter(heading for heading, _ in found), Counter()
+    captioned = []
+    for heading, output in found:
+        seen[heading] += 1
+        number = f" ({seen[heading]} of {total[heading]})" if total[heading] > 1 else ""
+        captioned.append((f"{heading}{number}", output))
+    return captioned
 
 
 def _thumbnails(content: Any | None, folder: Path, name: str) -> tuple[tuple[str, str], ...]:

@@ -148,8 +148,8 @@ def _claims() -> str:
     parts = [f"<span class={_css(v)} style='flex-grow:{found[v]}'>{found[v]}</span>" for v in VERDICTS if found[v]]
     return (
         f"<p>{escape(counts(claims, findings))}, by the 95 % intervals of the committed results. Bold: our effects "
-        "with their intervals (points of DSC or NSD; x: a ratio). Open one to see what was measured, when the claim "
-        f"holds, and how to run it again.</p><div class=bar aria-hidden=true>{''.join(parts)}</div>"
+        "with their intervals (points, hundredths, of what was measured; x: a ratio). Open one to see its measures, "
+        f"when it holds, and how to run it again.</p><div class=bar aria-hidden=true>{''.join(parts)}</div>"
         f"<div class=claims>{lines}</div>"
     )
 
@@ -169,15 +169,15 @@ def _claim(claim: Claim, findings: Sequence[Finding]) -> str:
         for finding in findings
     ]
     ours = "; ".join(shown_with_interval(finding) for finding in findings if finding.effect is not None)
-    notes = {"Caveat": claim.caveat, "Margin": claim.margin}
-    said = "".join(f"<p class=quiet>{name}: {escape(text)}</p>" for name, text in notes.items() if text)
+    caveat = f" <i>{escape(claim.caveat)}</i>" if claim.caveat else ""
+    margin = f"<p class=quiet>Margin: {escape(claim.margin)}</p>" if claim.margin else ""
     rerun = ", ".join(dict.fromkeys(f"<code>{escape(finding.rerun)}</code>" for finding in findings if finding.rerun))
     again = f"<p class=quiet>To run it again: {rerun}</p>" if rerun else ""
     return (
         f"<details id={claim.id}><summary><span class='verdict {_css(verdict)}'>{verdict}</span> "
         f"{escape(claim.statement)} <span class=quiet>{escape(claim.paper)}, {escape(claim.place)}</span> "
-        f"<b>{escape(ours)}</b></summary>"
-        f"<p class=quiet><code>flare claims {claim.id}</code></p>{_table(rows)}{said}{again}</details>"
+        f"<b>{escape(ours)}</b>{caveat}</summary>"
+        f"<p class=quiet><code>flare claims {claim.id}</code></p>{_table(rows)}{margin}{again}</details>"
     )
 
 

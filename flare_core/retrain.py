@@ -30,6 +30,7 @@ from flare_core.inference.submission import load_submission, submission_hash
 from flare_core.output_lock import only_run
 from flare_core.paths import results_of, run_of, submission_of
 from flare_core.recipe import AS_PUBLISHED
+from flare_core.scoreboard import existing
 from flare_core.systems import SYSTEMS
 from flare_core.training.run import Run, assemble
 from flare_core.training.schedule import train_runs
@@ -136,11 +137,9 @@ def update_rows(table: pd.DataFrame, path: Path, own: Mapping[str, Any]) -> Path
     ranks = {"system": order.index, "variant": lambda name: (name != AS_PUBLISHED, name), "seed": int}
     with only_run(path.parent, wait=True):
         if path.is_file():
-            known = pd.read_csv(path)
+            known = existing(pd.read_csv(path))
             same = known[list(own)].eq(list(own.values())).all(axis=1)
-            names = [(key, name) for key, system in SYSTEMS.items() for name in (AS_PUBLISHED, *system.ablations)]
-            exists = pd.MultiIndex.from_frame(known[["system", "variant"]]).isin(names)
-            table = _concatenated([table, known[exists & ~same]])
+            table = _concatenated([table, known[~same]])
         table = table.sort_values(list(ranks), key=lambda column: column.map(ranks[column.name]), kind="stable")
         return write_csv(table, path)
 

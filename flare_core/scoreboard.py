@@ -255,13 +255,19 @@ def committed(work: Workspace, name: str) -> pd.DataFrame:
     file = work.results / f"{name}.csv"
     if not file.is_file():
         return pd.DataFrame(columns=["target", "row", "system", "variant"])
-    return mean_over_seeds(pd.read_csv(file))
+    return mean_over_seeds(existing(pd.read_csv(file)))
+
+
+def existing(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of systems and ablations that exist; an ablation may have been renamed since they were made."""
+    names = [(key, name) for key, system in SYSTEMS.items() for name in (AS_PUBLISHED, *system.ablations)]
+    return table[pd.MultiIndex.from_frame(table[["system", "variant"]]).isin(names)]
 
 
 def mean_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table of scores or a summary with the seeds of one training averaged; what tells them apart goes."""
     measures = [name for name in ("dsc", "nsd", "false_positive_ml") if name in table]
-    keys = [name for name in table.columns if name not in (*measures, "seed", "device", "recorded")]
+    keys = [name for name in table.columns if name not in (*measures, "seed", "device", "submission", "recorded")]
     return table.groupby(keys, sort=False, dropna=False)[measures].mean().reset_index()
 
 

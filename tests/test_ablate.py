@@ -52,7 +52,7 @@ def test_every_experiment_that_needs_no_training_is_predicted_and_scored(ablate,
     assert {"windows", "false_tumor_ml", "located_share"} <= set(facts["quantity"])
     assert "seconds" not in set(facts["quantity"]), "seconds of a busy machine are no result"
     table = inference_results(place.results).set_index("experiment")
-    assert table.loc["as_published", "voxels"] == 1 and table.loc["one_model", "voxels"] < 1
+    assert table.loc["the method", "voxels"] == 1 and table.loc["one_model", "voxels"] < 1
 
 
 def test_a_second_run_predicts_nothing_and_seconds_stay_until_the_networks_change(ablate, place):

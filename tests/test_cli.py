@@ -216,14 +216,19 @@ def test_c2_49_an_output_that_cannot_be_written_is_refused_before_any_case_is_re
 
 
 def test_submissions_are_ranked_under_three_schemes(capsys):
-    assert cli.main(["rank", "--profile", "study"]) == 0
+    assert cli.main(["rank"]) == 0
     parts = capsys.readouterr().out.strip().split("\n\n")
+    assert "memory area" in parts[0] and len({part.partition("\n")[2] for part in parts}) == 3
     assert [part.split(" (")[0] for part in parts] == [s.name for s in (FLARE23_RANKING, NO_TOLERANCE, HALF_COSTS)]
     for part in parts:
         rows = [line.split() for line in part.splitlines()[3:]]
         assert {row[0] for row in rows} == set(SYSTEMS)
         places = [int(row[1]) for row in rows]
         assert places == sorted(places) and all(int(low) <= int(high) for _, _, low, high, *_ in rows)
+    assert cli.main(["rank", "--profile", "study"]) == 0
+    assert capsys.readouterr().out.startswith(
+        "time and memory are not measured at the profile study: the schemes are one"
+    )
 
 
 def test_a_reader_who_has_seen_enough_is_no_error():

@@ -79,7 +79,9 @@ def test_what_a_submission_does_not_segment_has_no_score(tmp_path, monkeypatch):
     rows = ["organs", "tumor_bearing_cases", "tumor_free_cases"]
     table = pd.DataFrame({"row": rows, "cases": 2, "dsc": 0.5, "nsd": 0.25, "false_positive_ml": 0.0, "seed": 0})
     runs = [("dkfz_bs8", "as_published"), ("stmt", "complete_only"), ("stmt", "supervised_tumor")]
-    pd.concat([table.assign(system=s, variant=v) for s, v in runs]).to_csv(tmp_path / "summary.csv")
+    runs.append(("stmt", "renamed since"))
+    rows = [table.assign(system=s, variant=v, seed=n, submission=f"hash{n}") for s, v in runs for n in (0, 1)]
+    pd.concat(rows).to_csv(tmp_path / "summary.csv", index=False)
     monkeypatch.setattr(readme, "results_of", lambda profile: tmp_path)
     assert readme.results_block().splitlines()[2:] == [
         "| `dkfz_bs8` | the method | tumor only |  | 0.500 (2) | 0.250 | 0.0 (2) |",

@@ -109,6 +109,7 @@ def test_commands_that_write_at_once_lose_no_row(update):
 def test_seeds_are_averaged_for_display():
     rows = [("a", 0.2, "stmt", "as_published", 0), ("b", 0.5, "stmt", "as_published", 0)]
     rows += [("a", 0.4, "stmt", "as_published", 1), ("b", 0.7, "stmt", "as_published", 1)]
-    table = mean_over_seeds(pd.DataFrame(rows, columns=COLUMNS))
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    table = mean_over_seeds(table.assign(submission=[f"hash{seed}" for seed in table["seed"]]))
     assert table.columns.tolist() == ["case", "system", "variant", "dsc"]
     assert table.dsc.round(6).tolist() == [0.3, 0.6]

@@ -6,7 +6,7 @@ A claim has:
     id, paper, place, statement: which, whose, where, what.
     system, source: defaults of its tests' sides.
     profiles: where its rows may come from, the first that has all of them; with `mini`, `mini_suffices` says why.
-    caveat: what keeps our comparison from being the paper's, in a sentence; shown beside the statement everywhere.
+    caveat: what keeps our comparison from being the paper's, in a sentence; shown wherever the claim is.
     margin: what the bounds mean and where they come from; needed where a bound is not plain better or worse.
     untestable: why no rows of ours can test it, and what would; without it, rows decide.
     tests: each a `measure` (`claim_measures.MEASURES`), an `effect` (difference, ratio, value), the sides `run` and

@@ -120,12 +120,13 @@ class Results:
             NotThere: if a stage's training is not recorded or its folds differ in length.
         """
         history = self._table("history")
-        own = history[(history["system"] == side.system) & history["stage"].isin(side.stages)]
+        own = history[history["system"] == side.system]
         named = own[own["variant"] == side.variant]
         if named.empty and side.source == "inference":  # the method's own networks, used in another way
             named = own[own["variant"] == AS_PUBLISHED]
         if named.empty:
             raise NotThere(f"{side.system} {side.variant} has not been trained in {self.folder.name}")
+        named = named[named["stage"].isin(side.stages)]
         lengths = named.groupby(["stage", "fold", "seed"])["step"].max().groupby("stage").agg(["min", "max"])
         if set(lengths.index) != set(side.stages) or (lengths["min"] != lengths["max"]).any():
             raise NotThere(f"no trainings of one length of {side.system} {side.variant}: {', '.join(side.stages)}")

@@ -123,11 +123,12 @@ def _measured(test: Test, tables: Results, run_to_run: Mapping[str, float]) -> t
 def _aside(claim: Claim, test: Test, run_to_run: Mapping[str, float], results: Path) -> list[str]:
     """Say what the trainings of `mini` give for a claim that they are too short to decide; nothing without its rows."""
     try:
-        estimate, _ = _measured(test, Results(results / SHORT), run_to_run)
+        estimate, unknown = _measured(test, Results(results / SHORT), run_to_run)
     except NotThere:
         return []
     found = _finding(claim, test, SHORT, NOT_TESTED, "", estimate)
-    return [f"{SHORT}, too short to decide, gives {shown_with_interval(found)}"]
+    unit = " points" if found.unit == "points" else ""
+    return [] if unknown else [f"{SHORT}, too short to decide, gives {shown_with_interval(found)}{unit}"]
 
 
 def verdict(test: Test, estimate: Estimate) -> tuple[str, str]:

@@ -122,7 +122,7 @@ class PaperTable:
         """The provenance in sentences, for formats without a second table."""
         return [
             f"{run.cells} values of ours: {run.source}, {run.system} {run.variant}, profile {run.profile}, "
-            f"seeds {run.seeds or 'none'}, cases {run.cases}, submission {run.submission or 'unknown'}, "
+            f"seeds {run.seeds or 'none'}, cases {run.cases}, submission {run.submission or 'none'}, "
             f"{run.device or 'no device'}; {run.recorded}, {run.made}"
             for run in self.provenance().itertuples()
         ]

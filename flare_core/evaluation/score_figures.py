@@ -42,13 +42,13 @@ def pseudo_label_quality(table: pd.DataFrame, stages: tuple[str, str]) -> PaperF
         stages: the two values of `stage` to compare, earlier first.
     Returns:
         Two dots a target (the means), joined by a line; targets without any value are left out. The axis says over
-        how many cases the means are, a target.
+        how many cases the means are, a target; without any value it is empty.
     """
     table = table.dropna(subset="dsc")
     means = table.groupby(["target", "stage"])["dsc"].mean().unstack().reindex(columns=list(stages))
     counts = table.groupby("target")["case"].nunique()
     fewest = "" if counts.nunique() == 1 else f"{counts.min()} to "
-    cases = f"{fewest}{counts.max()} case{'s' if counts.max() > 1 else ''}"
+    cases = f"{fewest}{counts.max()} case{'s' if counts.max() > 1 else ''}" if len(counts) else "no case"
     names = [name for name in TARGET_NAMES if name in means.index and means.loc[name].notna().any()]
     figure = new_figure(6.4, 1.1 + 0.3 * max(len(names), 3))
     axes = figure.add_subplot()

@@ -27,7 +27,8 @@ def count_weights(network: Any, channels: int) -> int:
 def begins_as_he(network: Any) -> bool:
     """Say whether an untrained network's convolutions are drawn by He's normal initialization: variance 2 / inputs.
 
-    The network is built, and the first weights of every convolution are held against that normal distribution.
+    The network is built, and the first weights of every convolution are held against that normal distribution. One
+    without any does not begin so.
     """
     import torch
     from scipy.stats import kstest
@@ -36,7 +37,7 @@ def begins_as_he(network: Any) -> bool:
         torch.manual_seed(0)
         weights = [weight.detach() for weight in network.build(2).parameters() if weight.ndim == 5]
     scaled = [weight.flatten()[:10_000] * (weight[0].numel() / 2) ** 0.5 for weight in weights]
-    return all(kstest(values.numpy(), "norm").pvalue > 1e-4 for values in scaled)
+    return bool(scaled) and all(kstest(values.numpy(), "norm").pvalue > 1e-4 for values in scaled)
 
 
 def describe(system: System, profile: str) -> dict[str, Any]:

@@ -433,7 +433,7 @@ def test_short_trainings_decide_nothing_but_are_told_of(judge):
     history = history_of(as_published=10, naive_tumor=10)
     found = judge(TRAININGS, history, "scores", mini=scores)
     assert (found.verdict, found.effect) == (NOT_TESTED, None)
-    assert found.reason.endswith("; mini, too short to decide, gives +30.0 [+28.0, +32.0]")
+    assert found.reason.endswith("; mini, too short to decide, gives +30.0 [+28.0, +32.0] points")
     longer = judge(TRAININGS, history, "scores", mini=scores, study=rows([0.5] * 10) + rows([0.6] * 10, "naive_tumor"))
     assert longer.effect == pytest.approx(0.1) and "mini" not in longer.reason
 
