@@ -87,7 +87,7 @@ def _key_outputs(content: Any | None) -> tuple[str, tuple[str, ...]]:
 
 
 def _pictures(content: Any) -> list[tuple[str, Any]]:
-    """The outputs that hold a picture, in order, each with a caption: the heading above it, with a number if it has more."""
+    """Return the outputs that hold a picture, each with its caption: the heading above it, numbered if shared."""
     heading, found = "", []
     for cell in content.cells:
         if cell.cell_type == "markdown":
