@@ -248,6 +248,7 @@ def _add_retrain(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("system", nargs="*", metavar="SYSTEM", help="the most urgent first (default all)")
     parser.add_argument("--profile", default="mini")
     parser.add_argument("--ablations", nargs="*", metavar="NAME", help="train these ablations, too (no name: all)")
+    parser.add_argument("--alone", action="store_true", help="the ablations without the method; its networks stay")
     parser.add_argument("--seed", action="append", type=int, help="may be repeated (default 0)")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at the same time (default 1)")
     parser.set_defaults(run=_retrain)
@@ -258,7 +259,7 @@ def _retrain(options: argparse.Namespace) -> int:
 
     systems, seeds = [_system(name).key for name in options.system], options.seed or [0]
     ablations = () if options.ablations is None else options.ablations or None
-    retrain(options.profile, jobs=options.jobs, seeds=seeds, systems=systems, ablations=ablations)
+    retrain(options.profile, jobs=options.jobs, seeds=seeds, systems=systems, ablations=ablations, alone=options.alone)
     return DONE
 
 

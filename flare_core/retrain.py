@@ -58,6 +58,7 @@ def retrain(
     seeds: Sequence[int] = (0,),
     systems: Collection[str] = (),
     ablations: Collection[str] | None = (),
+    alone: bool = False,
 ) -> None:
     """Train, score and ship systems; what is finished is not repeated, a rerun goes on from the last epoch.
 
@@ -69,8 +70,9 @@ def retrain(
         seeds: of the trainings; the first one's networks are shipped.
         systems: keys of those to train, the most urgent first; none means all.
         ablations: names of those to train, too; None means all. One that needs no training is left to `ablate`.
+        alone: train the ablations without the systems themselves, whose networks and rows stay.
     Raises:
-        ValueError: if none of the systems has an ablation of that name.
+        ValueError: if none of the systems has an ablation of that name, or none is left alone.
         Unfinished: if a training failed; the others are done and scored.
     """
     keys = systems or tuple(SYSTEMS)
@@ -78,6 +80,8 @@ def retrain(
     if unknown := set(ablations or ()) - known:
         hint = " (systems are named before --ablations)" if unknown & set(SYSTEMS) else ""
         raise ValueError(f"no ablation {', '.join(sorted(unknown))}; choose from {', '.join(sorted(known))}{hint}")
+    if alone and ablations is not None and not ablations:
+        raise ValueError("nothing to train: name the ablations that are to be trained alone (--ablations)")
     dataset, runs = provide_cohort(profile), []
     for seed in seeds:
         for key in keys:
@@ -86,7 +90,7 @@ def retrain(
             variants = {name: shrunk.ablated(name) for name in names if shrunk.trains(name)}
             if ablations and (left := [name for name in names if name not in variants]):
                 log.info("%s: %s need no training; flare ablate predicts them", key, ", ".join(left))
-            for variant, system in ({AS_PUBLISHED: shrunk} | variants).items():
+            for variant, system in (variants if alone else {AS_PUBLISHED: shrunk} | variants).items():
                 folder = run_of(key, profile) / f"seed{seed}"
                 trainings = run_of("trainings", profile)  # systems and ablations share what is equal
                 runs.append(Run(system, profile, dataset, folder, seed, variant=variant, trainings=trainings))

@@ -31,11 +31,11 @@ def update(tmp_path):
 def wanted(monkeypatch):
     """Return which systems and variants a call of `retrain` would train, as system:variant."""
 
-    def ask(*systems, ablations):
+    def ask(*systems, ablations, **options):
         asked = []
         monkeypatch.setattr(retraining, "provide_cohort", lambda profile: None)
         monkeypatch.setattr(retraining, "train_runs", lambda runs, jobs: asked.extend(runs) or [])
-        retrain("smoke", systems=systems, ablations=ablations)
+        retrain("smoke", systems=systems, ablations=ablations, **options)
         return [f"{run.system.key}:{run.variant}" for run in asked]
 
     return ask
@@ -48,6 +48,13 @@ def test_ablations_are_trained_by_name_all_or_none(wanted):
     assert set(wanted("stmt", ablations=None)) == {f"stmt:{name}" for name in trained | {"as_published"}}
     named = wanted("stmt", "swinx", ablations=["from_scratch"])
     assert named == ["stmt:as_published", "swinx:as_published", "swinx:from_scratch"]
+
+
+def test_ablations_are_trained_alone_where_the_method_is_to_stay(wanted):
+    assert wanted("stmt", "swinx", ablations=["from_scratch"], alone=True) == ["swinx:from_scratch"]
+    assert "stmt:as_published" not in wanted("stmt", ablations=None, alone=True)
+    with pytest.raises(ValueError, match="name the ablations that are to be trained alone"):
+        wanted("stmt", ablations=(), alone=True)
 
 
 def test_an_ablation_that_no_system_has_is_named_before_anything_is_made(wanted):

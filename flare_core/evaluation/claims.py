@@ -215,12 +215,15 @@ def command(test: Test, profile: str) -> str:
     if test.run.source == "efficiency":
         return "make efficiency EFFICIENCY_OPTIONS=--force"
     sources, parts = {side.source for side in test.sides}, []
+    predicts = "inference" in sources or any(MEASURES[side.measure].only for side in test.sides)  # it writes cases.csv
     if "trainings" in sources or test.run.stages or profile != "mini":  # only `mini`'s networks are shipped
         own = [side for side in test.sides if side.source == "trainings" or side.stages]
         ablations = dict.fromkeys(side.variant for side in own if side.variant != AS_PUBLISHED)
         options = f" --ablations {' '.join(ablations)}" if ablations else ""
+        if not predicts and all(side.variant in ablations for side in test.sides):
+            options += " --alone"
         parts.append(f"flare retrain {systems} --profile {profile}{options}")
-    if "inference" in sources or any(MEASURES[side.measure].only for side in test.sides):  # it writes cases.csv
+    if predicts:
         timed = " --timed" if MEASURES[test.measure].is_timed else ""
         parts.append(f"flare ablate {systems} --profile {profile}{timed}")
     return " && ".join(parts)

@@ -170,6 +170,12 @@ def test_trainings_of_unequal_length_are_not_compared(judge):
     assert (found.verdict, found.rerun) == (REPRODUCED, retrained), "what is ablated says which cases have a tumor"
 
 
+def test_what_is_compared_without_the_method_is_trained_without_it():
+    reruns = {found.claim: found.rerun for found in judge_claims()}
+    assert reruns["stmt-partial-labels"].endswith("--ablations without_unlabeled complete_only --alone")
+    assert "--alone" not in reruns["stmt-unlabeled"] and "retrain" in reruns["stmt-unlabeled"]
+
+
 def test_steps_are_compared_stage_by_stage_not_as_sums(judge):
     sides = {
         "run": {"variant": "naive_tumor", "stages": ["round1", "round2"]},
