@@ -44,8 +44,7 @@ def cross_validate(work: Workspace, stage: str = "") -> pd.DataFrame:
         stage: name; by default the last one of the inference that is split into folds.
     Returns:
         Rows (case, target, dsc, nsd, stage, fold, system, variant, seed, profile, device, submission,
-        recorded), for the
-        targets that the stage segments. Folds that are not trained have none.
+        recorded), for the targets that the stage segments. Folds that are not trained have none.
     Raises:
         ValueError: if the stage is not split, tells no single target apart, or the networks learned from other cases
             than this dataset and seed give.

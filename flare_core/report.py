@@ -12,7 +12,6 @@ import io
 import itertools
 import re
 import shutil
-from collections import Counter
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -94,13 +93,9 @@ def _pictures(content: Any) -> list[tuple[str, Any]]:
             headings = [line.lstrip("# ") for line in cell.source.splitlines() if line.startswith("#")]
             heading = headings[-1] if headings else heading
         found += [(heading, output) for output in cell.get("outputs", ()) if "image/png" in output.get("data", {})]
-    total, seen = Counter(heading for heading, _ in found), Counter()
-    captioned = []
-    for heading, output in found:
-        seen[heading] += 1
-        number = f" ({seen[heading]} of {total[heading]})" if total[heading] > 1 else ""
-        captioned.append((f"{heading}{number}", output))
-    return captioned
+    headings = [heading for heading, _ in found]
+    counted = [f" ({headings[:n].count(h)} of {headings.count(h)})" for n, h in enumerate(headings, start=1)]
+    return [(h + (c if headings.count(h) > 1 else ""), output) for (h, output), c in zip(found, counted, strict=True)]
 
 
 def _thumbnails(content: Any | None, folder: Path, name: str) -> tuple[tuple[str, str], ...]:

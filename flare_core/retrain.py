@@ -72,7 +72,7 @@ def retrain(
         ablations: names of those to train, too; None means all. One that needs no training is left to `ablate`.
         alone: train the ablations without the systems themselves, whose networks and rows stay.
     Raises:
-        ValueError: if none of the systems has an ablation of that name, or none is left alone.
+        ValueError: if none of the systems has an ablation of that name, or `alone` comes without any.
         Unfinished: if a training failed; the others are done and scored.
     """
     keys = systems or tuple(SYSTEMS)

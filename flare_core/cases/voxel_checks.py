@@ -140,7 +140,8 @@ class LabelCheck:
         self._path = path
         self._map = None if label_map is None else {0: 0, **{int(value): int(id_) for value, id_ in label_map.items()}}
         self._strange: Counter[int] = Counter()
-        self._foreground = may_be_empty
+        self._foreground = False
+        self._may_be_empty = may_be_empty
 
     def convert(self, stored: np.ndarray, out: np.ndarray) -> None:
         """Write the target ids of one piece.
@@ -207,4 +208,4 @@ class LabelCheck:
                 f"expected {expected}, found {', '.join(listed[:_SHOWN_VALUES])}{more}; "
                 "give a label map that says what they mean (--map, --prediction-map), or correct the file",
             )
-        return [] if self._foreground else ["no voxel is labeled"]
+        return [] if self._foreground or self._may_be_empty else ["no voxel is labeled"]

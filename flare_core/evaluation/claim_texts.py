@@ -21,6 +21,7 @@ from flare_core.evaluation.claims import (
     overall,
     shown,
     shown_with_interval,
+    shown_with_unit,
 )
 
 VERDICTS = (REPRODUCED, CONTRADICTED, INCONCLUSIVE, PARTLY_TESTED, NOT_TESTED)
@@ -122,7 +123,7 @@ def _ours(finding: Finding, verdict: str) -> str:
     """Return the effect with its unit, its own verdict where the claim's is another, and what else is to be said."""
     if finding.effect is None:
         return f"{NOT_TESTED} ({finding.reason})" if finding.rerun else NOT_TESTED
-    text = shown_with_interval(finding) + (" points" if finding.unit == "points" else "")
+    text = shown_with_unit(finding)
     own = finding.verdict if finding.verdict != verdict else ""
     decided, _, remarks = finding.reason.partition("; ")
     said = [own, decided if finding.verdict == INCONCLUSIVE else "", remarks]

@@ -127,8 +127,7 @@ def _aside(claim: Claim, test: Test, run_to_run: Mapping[str, float], results: P
     except NotThere:
         return []
     found = _finding(claim, test, SHORT, NOT_TESTED, "", estimate)
-    unit = " points" if found.unit == "points" else ""
-    return [] if unknown else [f"{SHORT}, too short to decide, gives {shown_with_interval(found)}{unit}"]
+    return [] if unknown else [f"{SHORT}, too short to decide, gives {shown_with_unit(found)}"]
 
 
 def verdict(test: Test, estimate: Estimate) -> tuple[str, str]:
@@ -263,3 +262,8 @@ def shown_with_interval(finding: Finding) -> str:
         return ""
     effect, low, high = (shown(number, finding.unit) for number in (finding.effect, finding.low, finding.high))
     return f"{effect} [{low}, {high}]" + (f" {finding.unit}" if finding.unit == "ml" else "")
+
+
+def shown_with_unit(finding: Finding) -> str:
+    """Return a finding's effect and interval with their unit, points too, for text without a column that names it."""
+    return shown_with_interval(finding) + (" points" if finding.unit == "points" else "")

@@ -100,7 +100,7 @@ def evaluate_case(
 def _read_prediction(path: Path, label_map: Mapping[int, int] | None) -> Volume:
     if not Path(path).exists():
         raise BadInput(path, "prediction missing, scored 0; predict this case")
-    return read_labels(path, label_map=label_map, may_be_empty=True)
+    return read_labels(path, label_map=label_map)
 
 
 def _check_shapes(prediction: Volume, reference: Geometry) -> tuple[str, ...]:
