@@ -3,11 +3,12 @@
     python benchmarks/training.py
     python benchmarks/training.py --threads 1 --systems nvauto
 
-Both take the same steps on the same patches at the `mini` profile. The bare side has its patches ready and does nothing
+They take the same steps on the same patches at the `mini` profile. The bare side has its patches ready and does nothing
 but forward pass, loss, backward pass and the optimizer's step; the trainer cuts and augments them on the way and clips
 gradients. They take turns, some steps each, so that a machine's drift meets both alike. `cpu_per_bare` compares the
 processor time of both instead of the time that passed: with one thread it says the same, and hardly depends on what
-else the machine does. `make retrain` trains with one thread a network.
+else the machine does. `plain_layers_ms` is the bare side with the network's own layers (`training/channels_last.py`).
+`make retrain` trains with one thread a network.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -25,16 +27,20 @@ from side_by_side import parser_of, write_table
 
 from flare_core.cases.dataset import Dataset
 from flare_core.inference.network import autocast, has_fast_bfloat16
+from flare_core.machine import keep_freed_memory
 from flare_core.recipe import Stage
 from flare_core.systems import SYSTEMS
 from flare_core.training import loop
 from flare_core.training.batch import Workers, draw_batch
+from flare_core.training.channels_last import LAYOUT
+from flare_core.training.objective import Lesson
 from flare_core.training.prepare import prepare_cases
 from flare_core.training.selection import InEqualNumbers
 from flare_core.workspace import embedded_cohort
 
 CASES, STEPS = 4, 16
 MOST_PER_BARE = 1.1
+CPU = torch.device("cpu")
 
 
 def measure_stage(stage: Stage, dataset: Dataset, rounds: int) -> dict[str, object]:
@@ -45,29 +51,33 @@ def measure_stage(stage: Stage, dataset: Dataset, rounds: int) -> dict[str, obje
         entries = tuple(groups.values())
     with tempfile.TemporaryDirectory() as cache:
         cases = list(prepare_cases(stage, entries, lambda entry: entry.load(), Path(cache)).values())
-        torch.manual_seed(0)
-        module = stage.network.build(stage.scheme.channels).to(memory_format=loop.LAYOUT).train()
-        lesson = stage.objective.lesson(stage, module)
-        optimizer = stage.optimization.optimizer.build(module.parameters())
         batches = [draw_batch(stage, cases, seed=0, epoch=0, step=step, workers=Workers()) for step in range(STEPS)]
         counted = replace(stage, optimization=replace(stage.optimization, steps_per_epoch=STEPS))
-        fast = has_fast_bfloat16(torch.device("cpu"))
+        fast = has_fast_bfloat16(CPU)
+        torch.manual_seed(0)
 
-        def forward(*inputs, module=module):
-            with autocast(torch.device("cpu"), fast):
-                return module(*inputs)
+        def learning(module: torch.nn.Module):
+            optimizer = stage.optimization.optimizer.build(module.parameters())
+            return module.train(), stage.objective.lesson(stage, module), optimizer
 
-        def bare() -> None:
+        learner = learning(loop.build_learner(stage, CPU))
+        plain = learning(stage.network.build(stage.scheme.channels).to(memory_format=LAYOUT))
+
+        def bare(module: torch.nn.Module, lesson: Lesson, optimizer: torch.optim.Optimizer) -> None:
+            def forward(*inputs, module=module):
+                with autocast(CPU, fast):
+                    return module(*inputs)
+
             for batch in batches:
-                loss = lesson.loss(forward, batch.to("cpu", loop.LAYOUT))
+                loss = lesson.loss(forward, batch.to("cpu", LAYOUT))
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
 
         def trainer() -> None:
-            loop._epoch(counted, module, lesson, optimizer, cases, seed=0, epoch=0)
+            loop._epoch(counted, *learner, cases, seed=0, epoch=0)
 
-        bare_ms, trainer_ms = in_turns((bare, trainer), rounds)
+        bare_ms, trainer_ms, plain_ms = in_turns((partial(bare, *learner), trainer, partial(bare, *plain)), rounds)
     return {
         "threads": torch.get_num_threads(),
         "steps": STEPS * rounds,
@@ -75,6 +85,7 @@ def measure_stage(stage: Stage, dataset: Dataset, rounds: int) -> dict[str, obje
         "trainer_ms": round(trainer_ms[0], 1),
         "trainer_per_bare": round(trainer_ms[0] / bare_ms[0], 3),
         "cpu_per_bare": round(trainer_ms[1] / bare_ms[1], 3),
+        "plain_layers_ms": round(plain_ms[0], 1),
     }
 
 
@@ -98,6 +109,7 @@ def main() -> int:
     parser.add_argument("--no-table", action="store_true", help="print the rows, but leave the table as it is")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()
     dataset, rows, seen = Dataset.load(embedded_cohort("mini")), [], set()
     for key in options.systems:
         for stage in SYSTEMS[key].at("mini").stages:

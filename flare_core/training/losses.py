@@ -18,8 +18,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch.distributed.nn.functional import all_reduce
 
-NEVER = -1e4
-"""Logit of a channel that a sample does not teach: probability 0 beside any other."""
+from flare_core.training.softmax import NEVER, softmax_sums
 
 
 @dataclass(frozen=True)
@@ -59,21 +58,20 @@ class DiceFocal:
         Returns:
             Scalar tensor >= 0.
         """
-        logits, target = logits.float().flatten(2), channels.long().flatten(1)
-        if taught is not None and not taught.all():
-            logits = logits.masked_fill(~taught[:, :, None], NEVER)
+        logits, target = logits.flatten(2), channels.long().flatten(1)
         weights = torch.ones(logits.shape[1], device=logits.device)
         for channel, weight in self.channel_weights:
             weights[channel] = weight
-        log_probabilities = logits.log_softmax(1)
-        log_right = log_probabilities.gather(1, target[:, None])[:, 0]
-        dice = self._dice(log_probabilities.exp(), log_right.exp(), target)
+        log_right, squares = softmax_sums(logits, target, taught, power=2)
+        dice = self._dice(squares, log_right.exp(), target)
         dice = (dice * weights).sum(1).mean() / weights.sum()
         weights = self._focal_weights(weights)
         if self.focal_over == "voxels":
             focal = (_power(1 - log_right.exp(), self.gamma) * -log_right * weights[target]).mean()
         elif self.focal_over == "channels":
-            focal = self._focal_over_channels(logits, target, weights)
+            if taught is not None:
+                logits = logits.masked_fill(~taught[:, :, None], NEVER)
+            focal = self._focal_over_channels(logits.float(), target, weights)
         else:
             raise ValueError(f"focal_over is 'channels' or 'voxels', got {self.focal_over!r}")
         return dice + focal
@@ -82,10 +80,10 @@ class DiceFocal:
         """Return the weights (C,) of the focal term, given those of both terms."""
         return weights
 
-    def _dice(self, probabilities: torch.Tensor, right: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    def _dice(self, squares: torch.Tensor, right: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return the Dice loss (B, C)."""
-        overlap, size = channel_sums(right, target, probabilities.shape[1])
-        return 1 - 2 * overlap / ((probabilities * probabilities).sum(2) + size + self.smooth)
+        overlap, size = channel_sums(right, target, squares.shape[1])
+        return 1 - 2 * overlap / (squares + size + self.smooth)
 
     def _focal_over_channels(self, logits: torch.Tensor, target: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """Return the mean binary focal loss: every logit as a wrong channel, then the right ones set right."""
@@ -147,14 +145,9 @@ class DiceCrossEntropy:
         Returns:
             Scalar tensor >= 0.
         """
-        logits, target = logits.float().flatten(2), channels.long().flatten(1)
-        if taught is not None and not taught.all():
-            logits = logits.masked_fill(~taught[:, :, None], NEVER)
-        log_probabilities = logits.log_softmax(1)
-        log_right = log_probabilities.gather(1, target[:, None])[:, 0]
-        probabilities = log_probabilities.exp()
+        logits, target = logits.flatten(2), channels.long().flatten(1)
+        log_right, predicted = softmax_sums(logits, target, taught, power=2 if self.squared else 1)
         overlap, size = channel_sums(log_right.exp(), target, logits.shape[1])
-        predicted = (probabilities * probabilities if self.squared else probabilities).sum(2)
         if self.batch_dice:
             overlap, size, predicted = _over_batch(torch.stack([overlap, size, predicted]))
         dice = (2 * overlap + self.smooth_numerator) / (predicted + size + self.smooth_denominator)

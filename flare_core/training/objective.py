@@ -73,10 +73,11 @@ class _SupervisedLesson(Lesson):
         if not self.weights:
             return self.criterion(outputs, batch.channels, batch.taught)
         levels = [outputs] if isinstance(outputs, torch.Tensor) else outputs
+        samples = [level.split(1) for level in levels]  # a group's rows cut out of a level would write it all once more
         total = levels[0].new_zeros((), dtype=torch.float32)
         for group, weight in enumerate(self.weights):
             rows = batch.groups == group
             if rows.any():
-                part = [level[rows] for level in levels]
+                part = [torch.cat([level[row] for row in rows.nonzero()[:, 0]]) for level in samples]
                 total = total + weight * self.criterion(part, batch.channels[rows], batch.taught[rows])
         return total

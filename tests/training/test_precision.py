@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from flare_core.training.loop import LAYOUT
+from flare_core.training.channels_last import LAYOUT
 from flare_core.training.precision import with_right_gradients
 
 

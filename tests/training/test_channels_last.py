@@ -1,0 +1,75 @@
+"""Layers that keep channels innermost compute what PyTorch's own layers compute."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from flare_core.systems import SYSTEMS
+from flare_core.training import loop
+from flare_core.training.channels_last import LAYOUT, InstanceNorm, PointwiseConvolution, with_channels_last
+
+STAGES = [(key, stage) for key, system in SYSTEMS.items() for stage in system.at("smoke").stages]
+
+
+def _outputs_and_gradients(module, image):
+    image = image.clone(memory_format=torch.preserve_format).requires_grad_()
+    torch.manual_seed(0)  # stochastic depth
+    outputs = module(image)
+    outputs = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
+    generator = torch.Generator().manual_seed(1)
+    loss = sum((out * torch.randn(out.shape, generator=generator)).mean() for out in outputs)
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    gradients = torch.autograd.grad(loss, [image, *parameters], allow_unused=True)
+    return [*outputs, *(gradient for gradient in gradients if gradient is not None)]
+
+
+def _assert_equal(module, image):
+    plain = _outputs_and_gradients(copy.deepcopy(module), image)
+    ours = _outputs_and_gradients(with_channels_last(module), image)
+    for found, expected in zip(ours, plain, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(("key", "stage"), STAGES, ids=lambda value: getattr(value, "name", value))
+def test_every_network_learns_what_it_learns_with_its_own_layers(key, stage):
+    """In float64, so that only mistakes differ."""
+    torch.manual_seed(0)
+    module = stage.network.build(stage.scheme.channels).double().train()
+    patch = getattr(stage.sampling, "patch", None) or stage.sampling.shape
+    _assert_equal(module, torch.randn(2, 1, *patch, dtype=torch.float64).to(memory_format=LAYOUT))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, LAYOUT])
+@pytest.mark.parametrize("layer", [nn.InstanceNorm3d(6, affine=True), nn.Conv3d(6, 5, 1)], ids=["norm", "pointwise"])
+def test_a_layer_takes_both_layouts(layer, layout):
+    torch.manual_seed(0)
+    layer = copy.deepcopy(layer).double()
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter)
+    _assert_equal(nn.Sequential(layer), torch.randn(3, 6, 4, 5, 3, dtype=torch.float64).to(memory_format=layout))
+
+
+def test_only_what_they_can_compute_is_replaced():
+    kept = [
+        nn.InstanceNorm3d(4),
+        nn.InstanceNorm3d(4, affine=True, track_running_stats=True),
+        nn.Conv3d(4, 4, 3, padding=1),
+        nn.Conv3d(4, 4, 1, stride=2),
+        nn.Conv3d(4, 4, 1, bias=False),
+        nn.Conv3d(4, 4, 1, groups=2),
+    ]
+    module = nn.Sequential(*kept, nn.InstanceNorm3d(4, affine=True), nn.Conv3d(4, 4, 1))
+    names = list(module.state_dict())
+    types = [type(layer) for layer in kept]
+    with_channels_last(module)
+    assert [type(layer) for layer in module] == [*types, InstanceNorm, PointwiseConvolution]
+    assert list(module.state_dict()) == names
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_they_are_used_where_the_processor_learns_in_float32(monkeypatch, fast):
+    monkeypatch.setattr(loop, "has_fast_bfloat16", lambda _: fast)
+    learner = loop.build_learner(SYSTEMS["stmt"].at("smoke").stage("organs"), torch.device("cpu"))
+    assert any(isinstance(layer, InstanceNorm) for layer in learner.modules()) is not fast
