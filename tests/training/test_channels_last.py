@@ -51,6 +51,27 @@ def test_a_layer_takes_both_layouts(layer, layout):
     _assert_equal(nn.Sequential(layer), torch.randn(3, 6, 4, 5, 3, dtype=torch.float64).to(memory_format=layout))
 
 
+@pytest.mark.parametrize("samples", [1, 2])
+def test_a_large_grid_is_normalized_in_float32_far_closer_than_bfloat16_would(samples):
+    """Where the gradient has channels last and there is one sample, that of torch 2.13's instance norm is wrong."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(samples, 8, 64, 64, 48, generator=generator).add(3).to(memory_format=LAYOUT).requires_grad_()
+    above = torch.randn(image.shape, generator=generator).to(memory_format=LAYOUT)
+    exact = image.detach().double().requires_grad_()
+    centered = exact - exact.mean((2, 3, 4), keepdim=True)
+    expected = centered / (centered.square().mean((2, 3, 4), keepdim=True) + 1e-5).sqrt()
+    found = InstanceNorm(8, affine=True)(image)
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-3)
+    torch.testing.assert_close(
+        *(
+            torch.autograd.grad(out, of, above.to(out.dtype))[0].double()
+            for out, of in ((found, image), (expected, exact))
+        ),
+        rtol=0,
+        atol=1e-3,
+    )
+
+
 def test_only_what_they_can_compute_is_replaced():
     kept = [
         nn.InstanceNorm3d(4),
