@@ -3,7 +3,7 @@
 Serves the training loop, for float32 on a processor. PyTorch normalizes instances with channels outermost, and on one
 thread convolves with 1 x 1 x 1 so: it copies a batch's features there and back around each of them, forward and
 backward. Here the first is a batch norm of one sample at a time and the second a matrix product, which need no copy.
-Results are the same but for rounding. (In bfloat16 and on a GPU nothing was gained or measured: there nothing changes.)
+Results are the same but for rounding. (Neither was measured in bfloat16 or on a GPU: there nothing changes.)
 """
 
 from __future__ import annotations

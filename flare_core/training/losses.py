@@ -69,7 +69,7 @@ class DiceFocal:
         if self.focal_over == "voxels":
             focal = (_power(1 - log_right.exp(), self.gamma) * -log_right * weights[target]).mean()
         elif self.focal_over == "channels":
-            if taught is not None:
+            if taught is not None and not taught.all():
                 logits = logits.masked_fill(~taught[:, :, None], NEVER)
             focal = self._focal_over_channels(logits.float(), target, weights)
         else:

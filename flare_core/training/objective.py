@@ -73,7 +73,9 @@ class _SupervisedLesson(Lesson):
         if not self.weights:
             return self.criterion(outputs, batch.channels, batch.taught)
         levels = [outputs] if isinstance(outputs, torch.Tensor) else outputs
-        samples = [level.split(1) for level in levels]  # a group's rows cut out of a level would write it all once more
+        samples = [
+            level.split(1) for level in levels
+        ]  # the gradient of an index is as large as the level, for each group
         total = levels[0].new_zeros((), dtype=torch.float32)
         for group, weight in enumerate(self.weights):
             rows = batch.groups == group

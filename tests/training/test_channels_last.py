@@ -32,13 +32,14 @@ def _assert_equal(module, image):
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("samples", [1, 2])
 @pytest.mark.parametrize(("key", "stage"), STAGES, ids=lambda value: getattr(value, "name", value))
-def test_every_network_learns_what_it_learns_with_its_own_layers(key, stage):
+def test_every_network_learns_what_it_learns_with_its_own_layers(key, stage, samples):
     """In float64, so that only mistakes differ."""
     torch.manual_seed(0)
     module = stage.network.build(stage.scheme.channels).double().train()
     patch = getattr(stage.sampling, "patch", None) or stage.sampling.shape
-    _assert_equal(module, torch.randn(2, 1, *patch, dtype=torch.float64).to(memory_format=LAYOUT))
+    _assert_equal(module, torch.randn(samples, 1, *patch, dtype=torch.float64).to(memory_format=LAYOUT))
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, LAYOUT])
