@@ -39,7 +39,7 @@ from flare_core.training.run import Run
 log = logging.getLogger(__name__)
 
 COUNTS = ("windows", "network_voxels")
-SECONDS = ("seconds", "network_s", "postprocess_s")
+SECONDS = ("seconds", "network_s", "postprocess_s", "stage_s")
 
 
 def ablate(profile: str, systems: Collection[str] = (), *, timed: bool = False) -> None:
@@ -155,7 +155,7 @@ def _record(run: Run, submission: Submission, results: Path, timed: bool) -> Non
 
 
 def _facts(entry: Entry, out: Path, run: Run, submission: Submission, timed: bool) -> pd.DataFrame:
-    """Return rows (case, target, quantity, value) of one predicted case."""
+    """Return rows (case, target, quantity, value) of one predicted case; the target of a stage's seconds is the stage."""
     truth, found = read_labels(entry.labels), read_labels(out / f"{entry.id}.nii.gz", may_be_empty=True)
     record = json.loads((out / ".flare" / f"{entry.id}.json").read_text())
     rows = [("", quantity, record[quantity]) for quantity in COUNTS]
@@ -169,8 +169,9 @@ def _facts(entry: Entry, out: Path, run: Run, submission: Submission, timed: boo
         shares = located_share(truth.data, regions["located region"])
         rows += [(target, "located_share", round(share, 4)) for target, share in shares.items()]
     if timed:
-        spent = [record["seconds"], *(record["timings"].get(step, 0.0) for step in ("network", "postprocess"))]
-        rows += [("", *pair) for pair in zip(SECONDS, spent, strict=True)]
+        rows.append(("", "seconds", record["seconds"]))
+        rows += [("", f"{step}_s", record["timings"].get(step, 0.0)) for step in ("network", "postprocess")]
+        rows += [(stage, "stage_s", seconds) for stage, seconds in record["stages"].items()]
     table = pd.DataFrame(rows, columns=["target", "quantity", "value"])
     table.insert(0, "case", entry.id)
     return table

@@ -17,7 +17,7 @@ import pandas as pd
 
 from flare_core import paths
 from flare_core.evaluation.efficiency import Conditions, Subject, measure_efficiency
-from flare_core.evaluation.efficiency_table import COLUMNS, SAMPLE_COLUMNS, EfficiencyTables, as_text
+from flare_core.evaluation.efficiency_table import COLUMNS, SAMPLE_COLUMNS, EfficiencyTables, as_text, measured_alike
 from flare_core.evaluation.memory import Gpu
 from flare_core.inference.predict import find_images
 from flare_core.inference.submission import submission_hash
@@ -129,14 +129,13 @@ class EfficiencyBoard:
 
     @property
     def shown(self) -> pd.DataFrame:
-        """The measured rows to compare: those that came along, in the way that most of them were measured.
+        """The measured rows to compare: those that came along and were measured alike.
 
-        A way is a processor and the options of `flare predict`. A submission without such rows has those made now.
+        A submission without such rows has those made now.
         """
         rows = self.measured
         came_along = rows["made"] != MADE_NOW
-        ways = as_text(rows["processor"]) + " " + as_text(rows["options"])
-        is_main = came_along & (ways == (ways[came_along].mode().iloc[0] if came_along.any() else ""))
+        is_main = rows.index.isin(measured_alike(rows[came_along]).index)
         return rows[is_main | (~came_along & ~rows["submission"].isin(rows["submission"][is_main]))]
 
     @property

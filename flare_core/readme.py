@@ -6,15 +6,17 @@ Serves `make retrain` and a test that compares the README with what the files sa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from flare_core.evaluation.claim_list import read_claims
-from flare_core.evaluation.claim_texts import as_markdown, counts, of_claim
-from flare_core.evaluation.claims import CONTRADICTED, REPRODUCED, judge_claims, overall, write_findings
+from flare_core.evaluation.claim_list import ClaimList, read_claims
+from flare_core.evaluation.claim_measures import NotThere, Results
+from flare_core.evaluation.claim_texts import as_markdown, counts, decided
+from flare_core.evaluation.claims import judge_claims, write_findings
 from flare_core.paths import RESULTS, ROOT, results_of
 from flare_core.recipe import variant_title
 from flare_core.scale import cases_block, scale_block
@@ -152,23 +154,35 @@ def reliability_block(folder: Path = RESULTS / "benchmarks") -> str:
 
 
 def claims_block() -> str:
-    """Return how many claims got which verdict, and the table of all of them."""
+    """Return how many claims got which verdict, how far the compared networks had come, and all claims as a table."""
     claims = read_claims()
     findings = judge_claims(claims)
-    return f"{counts(claims, findings)}.\n\n{as_markdown(claims, findings)}"
+    return f"{counts(claims, findings)}. {_still_learning(claims)}\n\n{as_markdown(claims, findings)}"
+
+
+def _still_learning(claims: ClaimList) -> str:
+    """Say how far the networks that claims compare in `study` still learned at the end."""
+    tables, parts = Results(RESULTS / "study"), {}
+    for claim in claims.claims:
+        for side in (side for test in claim.tests for side in test.sides if side.stages and "study" in claim.profiles):
+            with suppress(NotThere):
+                parts[side.system, side.variant, side.stages] = tables.late_changes(side)
+    changes = pd.concat(parts)
+    (loss, dice), (least, most) = changes.min(), changes.max()
+    return (
+        f"In the last fifth of their steps, the losses of the networks compared in `study` changed by {loss:+.0%} to "
+        f"{least:+.0%}, the Dice of the held-out fold by {100 * dice:+.1f} to {100 * most:+.1f} points."
+    )
 
 
 def headline_block() -> str:
-    """Return in a paragraph how many claims got which verdict, and which were decided."""
+    """Return how many claims got which verdict, and the table of those that were decided."""
     claims = read_claims()
     findings = judge_claims(claims)
-    parts = []
-    for decided in (REPRODUCED, CONTRADICTED):
-        own = [claim for claim in claims.claims if overall(of_claim(claim, findings)) == decided]
-        names = [f"`{claim.id}`{'†' if claim.caveat else ''}" for claim in own] or ["none"]
-        parts.append(f"{decided.capitalize()}: {', '.join(names)}.")
-    counted = f"Of the papers' {counts(claims, findings)} ([all of them](#do-the-papers-claims-hold))."
-    return f"{counted} {' '.join(parts)} (†: with a caveat.)"
+    counted = f"Of the papers' {counts(claims, findings)}. The decided ones"
+    marks = "†: with a caveat; ‡: some of its results were known when it was written"
+    where = "what, how to rerun each, and all others: [below](#do-the-papers-claims-hold)"
+    return f"{counted} ({marks}; {where}):\n\n{decided(claims, findings)}"
 
 
 BLOCKS: dict[str, Callable[[], str]] = {

@@ -169,14 +169,14 @@ def _claim(claim: Claim, findings: Sequence[Finding]) -> str:
         for finding in findings
     ]
     ours = "; ".join(shown_with_interval(finding) for finding in findings if finding.effect is not None)
-    caveat = f" <i>{escape(claim.caveat)}</i>" if claim.caveat else ""
+    notes = "".join(f" <i>{escape(text)}</i>" for text in claim.notes)
     margin = f"<p class=quiet>Margin: {escape(claim.margin)}</p>" if claim.margin else ""
     rerun = ", ".join(dict.fromkeys(f"<code>{escape(finding.rerun)}</code>" for finding in findings if finding.rerun))
     again = f"<p class=quiet>To run it again: {rerun}</p>" if rerun else ""
     return (
         f"<details id={claim.id}><summary><span class='verdict {_css(verdict)}'>{verdict}</span> "
         f"{escape(claim.statement)} <span class=quiet>{escape(claim.paper)}, {escape(claim.place)}</span> "
-        f"<b>{escape(ours)}</b>{caveat}</summary>"
+        f"<b>{escape(ours)}</b>{notes}</summary>"
         f"<p class=quiet><code>flare claims {claim.id}</code></p>{_table(rows)}{margin}{again}</details>"
     )
 

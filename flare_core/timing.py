@@ -21,11 +21,13 @@ class Timings:
     Attributes:
         seconds: by step, in the order of their first occurrence; steps that did not happen are not there.
         counts: of what was `counted`, by name.
+        stages: seconds inside of networks, by the stage whose network it was.
     """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.counts: Counter[str] = Counter()
+        self.stages: Counter[str] = Counter()
         self._open: list[str] = []
         self._since = 0.0
 
@@ -63,6 +65,16 @@ def timed(step: str) -> Iterator[None]:
         yield
     finally:
         timings.turn(None)
+
+
+@contextmanager
+def timed_stage(stage: str) -> Iterator[None]:
+    """Add the seconds of this context to a stage's of whoever listens; they stay in their step, too."""
+    start = time.perf_counter()
+    yield
+    timings = _LISTENING.get()
+    if timings is not None:
+        timings.stages[stage] += time.perf_counter() - start
 
 
 def counted(name: str, count: int) -> None:

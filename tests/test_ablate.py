@@ -73,6 +73,8 @@ def test_a_second_run_predicts_nothing_and_seconds_stay_until_the_networks_chang
     own = [t[t["system"] == "dkfz_bs4_8"].sort_values(keys).reset_index(drop=True) for t in (facts, again)]
     pd.testing.assert_frame_equal(*own)
     assert {"seconds", "network_s", "postprocess_s"} <= set(again["quantity"])
+    stages = again[(again["quantity"] == "stage_s") & (again["variant"] == "as_published")]
+    assert set(stages["target"]) == {"batch4", "batch8"} and (stages["value"] > 0).all()
     assert "split_dsc" not in set(again.loc[again["system"] == "dkfz_bs4_8", "quantity"]), "it segments no pairs"
 
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from flare_core.timing import Timings, counted, timed
+from flare_core.timing import Timings, counted, timed, timed_stage
 
 
 def test_a_step_inside_another_one_is_counted_once():
@@ -35,6 +35,17 @@ def test_without_a_listener_nothing_is_counted():
     with timed("alone"):
         pass
     assert timings.seconds == {}
+
+
+def test_seconds_of_a_stage_stay_in_their_step():
+    with Timings().listening() as timings, timed("network"):
+        for stage in ("organs", "tumor", "organs"):
+            with timed_stage(stage):
+                time.sleep(0.01)
+    with timed_stage("tumor"):
+        pass
+    assert timings.stages["organs"] > timings.stages["tumor"] >= 0.01
+    assert timings.seconds["network"] >= timings.stages.total()
 
 
 def test_counts_add_up():

@@ -22,7 +22,7 @@ from scipy.special import stdtrit
 
 DRAWS = 10_000
 LEVEL = 0.95
-MOST_CASES = 100_000
+MOST_CASES = 10_000
 """More cases than this are not worth naming."""
 
 

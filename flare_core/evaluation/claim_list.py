@@ -7,6 +7,7 @@ A claim has:
     system, source: defaults of its tests' sides.
     profiles: where its rows may come from, the first that has all of them; with `mini`, `mini_suffices` says why.
     caveat: what keeps our comparison from being the paper's, in a sentence; shown wherever the claim is.
+    known: which of its results were there when it was written; none if it is left out.
     margin: what the bounds mean and where they come from; needed where a bound is not plain better or worse.
     untestable: why no rows of ours can test it, and what would; without it, rows decide.
     tests: each a `measure` (`claim_measures.MEASURES`), an `effect` (difference, ratio, value), the sides `run` and
@@ -124,7 +125,14 @@ class Claim:
     mini_suffices: str = ""
     margin: str = ""
     caveat: str = ""
+    known: str = ""
     untestable: str = ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know with the statement, as sentences."""
+        known = f"Known before it was written: {self.known}." if self.known else ""
+        return tuple(filter(None, (self.caveat, known)))
 
 
 @dataclass(frozen=True)
@@ -181,7 +189,7 @@ def read_claims(path: Path = CLAIMS) -> ClaimList:
 def _claim(item: Any, place: str) -> Claim:
     """Return one claim."""
     needed = ("id", "paper", "place", "system", "source", "statement", "profiles", "tests")
-    data = _fields(item, place, needed, ("mini_suffices", "margin", "caveat", "untestable"))
+    data = _fields(item, place, needed, ("mini_suffices", "margin", "caveat", "known", "untestable"))
     place = f"claim {data['id']}"
     _one_of(data["paper"], TABLES, f"{place}: paper")
     profiles = tuple(data["profiles"])
@@ -196,7 +204,7 @@ def _claim(item: Any, place: str) -> Claim:
     plain = all(bound in (0.0, 1.0) for test in tests for bound in test.bounds)
     if not plain and not data.get("margin"):
         raise BadClaim(f"{place}: a bound other than plain better or worse needs its reason in `margin`")
-    texts = ("statement", "mini_suffices", "margin", "caveat", "untestable")
+    texts = ("statement", "mini_suffices", "margin", "caveat", "known", "untestable")
     words = {name: " ".join(str(data.get(name, "")).split()) for name in texts}
     return Claim(data["id"], data["paper"], data["place"], profiles=profiles, tests=tests, **words)
 
@@ -213,10 +221,14 @@ def _test(item: Any, defaults: Mapping[str, str], place: str) -> Test:
     if "less" in data:
         pair = _fields(data["less"], f"{place}: less", ("run", "against"))
         less = _side(pair["run"], defaults, place), _side(pair["against"], defaults, place)
+        if effect != "difference":
+            raise BadClaim(f"{place}: `less` is subtracted from a difference, not from a {effect}")
     holds = _fields(data["holds"], f"{place}: holds", (), ("above", "below"))
-    if not holds:
-        raise BadClaim(f"{place}: `holds` needs `above` or `below`")
     above, below = (_number(holds.get(key, _INFINITE[key]), place) for key in ("above", "below"))
+    if not holds or above >= below:
+        raise BadClaim(f"{place}: `holds` needs `above`, `below` or both, the former being less; got {holds}")
+    if effect == "difference" and not MEASURES[data["measure"]].unit:
+        raise BadClaim(f"{place}: {data['measure']} has no unit to show a difference in; ask for a ratio")
     test = Test(data["measure"], data.get("note", ""), effect, run, against, less, above, below, None)
     for side in test.sides:
         if side.source == "trainings" and side.variant != AS_PUBLISHED and not side.stages:
@@ -235,12 +247,12 @@ def _side(item: Any, defaults: Mapping[str, str], place: str) -> Side:
     data = {**defaults, **given}
     _one_of(data["measure"], MEASURES, f"{place}: measure")
     _one_of(data["source"], SOURCES, f"{place}: source")
-    published = _printed(data["published"], data["system"], place) if "published" in data else None
+    published = _printed(data["published"], place) if "published" in data else None
     words = {key: data[key] for key in ("system", "variant", "source", "measure")}
     return Side(**words, stages=tuple(data.get("stages", ())), published=published)
 
 
-def _printed(item: Any, system: str, place: str) -> Printed:
+def _printed(item: Any, place: str) -> Printed:
     """Return what a paper prints, from one cell of a published table or from the text."""
     if "table" not in (item if isinstance(item, dict) else {}):
         data = _fields(item, f"{place}: published", ("printed", "number"), ("unit",))
@@ -258,13 +270,14 @@ def _printed(item: Any, system: str, place: str) -> Printed:
     if len(cells) != 1 or cells["mean"].isna().any():
         raise BadClaim(f"{place}: {data} is {len(cells)} cells of {data['table']}, expected one with a number")
     cell = cells.iloc[0]
+    _one_of(cell["unit"], SCALE, f"{place}: unit of {data['table']}")
     return Printed(cell["printed"], float(cell["mean"]) * SCALE[cell["unit"]])
 
 
 def _with_published_effect(test: Test, given: Any, place: str) -> Test:
     """Return a test with the effect that the paper prints, or that follows from what it prints for all sides."""
     if given is not None:
-        return replace(test, printed=_printed(given, test.run.system, place).number)
+        return replace(test, printed=_printed(given, place).number)
     numbers = [side.published.number for side in test.sides if side.published is not None]
     if len(numbers) < len(test.sides):
         return test

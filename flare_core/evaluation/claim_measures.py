@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from flare_core.cases.labels import FIVE_ORGANS, ORGAN_NAMES, TUMOR
+from flare_core.evaluation.efficiency_table import measured_alike
+from flare_core.evaluation.memory import MB
 from flare_core.recipe import AS_PUBLISHED
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ SMALL_ORGANS = (*ADRENAL_GLANDS, "gallbladder")
 RARELY_ANNOTATED = tuple(name for name in ORGAN_NAMES if name not in FIVE_ORGANS)
 LARGE_ORGANS = tuple(name for name in ORGAN_NAMES if name not in SMALL_ORGANS)
 KEPT_WHOLE = ("liver", *KIDNEYS, "spleen", "pancreas", "aorta")
-MB_OF_A_SLICE = 512 * 512 * 3 / 1e6
+MB_OF_A_SLICE = 512 * 512 * 3 / MB
 """Two bytes a voxel of the image, one of its label map."""
 
 
@@ -41,8 +43,8 @@ class Measure:
     Attributes:
         table: `scores`, `facts` or `efficiency`.
         column: of scores or efficiency, or the quantity of facts.
-        unit: `points` (fractions, shown times 100), `ml`, `share`, or "" where only ratios make sense.
-        targets: whose values are averaged; none: what is no target's.
+        unit: `points` (fractions, shown times 100), `ml`, or "" where only ratios make sense.
+        targets: whose values are averaged (of a stage's seconds: the stage); none: what is no target's.
         only: `with tumor` (cases), `present`, `at a tumor` or `away` (organs that are in the case): which rows count.
         is_timed: whether it exists only if it was measured on an idle machine (`flare ablate --timed`).
     """
@@ -73,7 +75,7 @@ MEASURES = {
     "share of tumor in the box": Measure("facts", "located_share", "points", (TUMOR.name,), "with tumor"),
     "share of organs in the box": Measure("facts", "located_share", "points", ORGAN_NAMES, "with tumor"),
     "voxels through networks": Measure("facts", "network_voxels", ""),
-    "seconds of networks": Measure("facts", "network_s", "", is_timed=True),
+    "seconds of the student network": Measure("facts", "stage_s", "", ("student",), is_timed=True),
     "seconds of post-processing": Measure("facts", "postprocess_s", "", is_timed=True),
     "seconds of a prediction": Measure("facts", "seconds", "", is_timed=True),
     "seconds a case": Measure("efficiency", "seconds", ""),
@@ -119,6 +121,33 @@ class Results:
         Raises:
             NotThere: if a stage's training is not recorded or its folds differ in length.
         """
+        named = self._history(side)
+        lengths = named.groupby(["stage", "fold", "seed"])["step"].max().groupby("stage").agg(["min", "max"])
+        if set(lengths.index) != set(side.stages) or (lengths["min"] != lengths["max"]).any():
+            raise NotThere(f"no trainings of one length of {side.system} {side.variant}: {', '.join(side.stages)}")
+        return tuple(int(lengths["max"][stage]) for stage in side.stages)
+
+    def late_changes(self, side: Side) -> pd.DataFrame:
+        """Return how far the networks behind a side still learned, a row each, columns loss and validation_dice.
+
+        Both are changes in the last fifth of the steps: of the mean loss against the fifth before, as a share; of the
+        Dice of the fold that was held out, from its last value before to its last of all (NaN where it is not recorded).
+        """
+        rows = []
+        for _, curve in self._history(side).groupby(["stage", "fold", "seed"]):
+            part = curve["step"] / curve["step"].max()
+            late, before = curve[part > 0.8], curve[(part > 0.6) & (part <= 0.8)]
+            dice = curve["validation_dice"]
+            gain = dice.dropna().iloc[-1:].sum() - dice[part <= 0.8].dropna().iloc[-1:].sum() if dice.any() else None
+            rows.append({"loss": late["loss"].mean() / before["loss"].mean() - 1, "validation_dice": gain})
+        return pd.DataFrame(rows, columns=["loss", "validation_dice"], dtype=float)
+
+    def _history(self, side: Side) -> pd.DataFrame:
+        """Return the curves of a side's stages.
+
+        Raises:
+            NotThere: if they have not been trained.
+        """
         history = self._table("history")
         own = history[history["system"] == side.system]
         named = own[own["variant"] == side.variant]
@@ -126,23 +155,22 @@ class Results:
             named = own[own["variant"] == AS_PUBLISHED]
         if named.empty:
             raise NotThere(f"{side.system} {side.variant} has not been trained in {self.folder.name}")
-        named = named[named["stage"].isin(side.stages)]
-        lengths = named.groupby(["stage", "fold", "seed"])["step"].max().groupby("stage").agg(["min", "max"])
-        if set(lengths.index) != set(side.stages) or (lengths["min"] != lengths["max"]).any():
-            raise NotThere(f"no trainings of one length of {side.system} {side.variant}: {', '.join(side.stages)}")
-        return tuple(int(lengths["max"][stage]) for stage in side.stages)
+        return named[named["stage"].isin(side.stages)]
+
+    def processors(self, side: Side) -> tuple[str, ...]:
+        """Return the processors behind a side's seconds; none of a measure that is not timed."""
+        measure = MEASURES[side.measure]
+        return tuple(sorted(set(self._rows(side, measure)["processor"]))) if measure.is_timed else ()
 
     def remarks(self, side: Side) -> list[str]:
         """Say what an interval of seconds or memory hides; nothing of other measures."""
         if MEASURES[side.measure].is_timed:
-            return ["one run a case"]
+            return [f"one run a case on {' and '.join(self.processors(side))}"]
         if side.source != "efficiency":
             return []
         rows = self._efficiency(side, MEASURES["seconds a case"])
-        if MEASURES[side.measure].column != "growth":
-            return [f"over the {len(rows)} sizes, chosen and one run each"]
-        said = [f"over the {len(rows) - 1} sizes above the smallest, chosen and one run each"]
-        if len(rows):
+        said = [f"sizes are chosen, one run each on {rows['processor'].iloc[0]}"]
+        if MEASURES[side.measure].column == "growth":
             ends = ", ".join(f"{r.peak_mb:.0f} MB at {r.slices} slices" for r in (rows.iloc[0], rows.iloc[-1]))
             said.append(f"whole peaks: {ends}")
         return said
@@ -160,8 +188,8 @@ class Results:
 
     def _efficiency(self, side: Side, measure: Measure) -> pd.DataFrame:
         """Return a submission's scans, smallest first, with the measure as `value`."""
-        table = self._table("efficiency")
-        rows = table[(table["submission"] == side.system) & table["seconds"].notna()].sort_values("slices")
+        table = measured_alike(self._table("efficiency"))
+        rows = table[table["submission"] == side.system].sort_values("slices")
         beyond = rows["peak_mb"] - MB_OF_A_SLICE * rows["slices"]
         rows = rows.assign(share_of_start=rows["start_s"] / rows["seconds"], seed=0)
         if measure.column == "growth" and len(rows):

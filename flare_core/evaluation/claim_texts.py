@@ -10,14 +10,16 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from flare_core.evaluation.claim_list import Claim, ClaimList
+from flare_core.evaluation.claim_list import Claim, ClaimList, Test
 from flare_core.evaluation.claims import (
     CONTRADICTED,
     INCONCLUSIVE,
     NOT_TESTED,
     PARTLY_TESTED,
     REPRODUCED,
+    SHORT,
     Finding,
+    command,
     overall,
     shown,
     shown_with_interval,
@@ -58,8 +60,8 @@ def in_detail(claims: ClaimList, findings: Sequence[Finding]) -> str:
     for claim in claims.claims:
         lines += [f"{claim.id}: {overall(of_claim(claim, findings))}"]
         lines += textwrap.wrap(claim.statement, WIDTH - 2, initial_indent="  ", subsequent_indent="  ")
-        facts = {"claimed in": f"{claim.paper}, {claim.place}", "caveat": claim.caveat, "margin": claim.margin}
-        facts["mini suffices"] = claim.mini_suffices
+        facts = {"claimed in": f"{claim.paper}, {claim.place}", "caveat": claim.caveat, "known before": claim.known}
+        facts |= {"margin": claim.margin, "mini suffices": claim.mini_suffices}
         lines += [line for name, text in facts.items() if text for line in _wrapped(name, text, "  ")]
         for finding in of_claim(claim, findings):
             lines.append(f"  {finding.test}: {finding.verdict}")
@@ -83,6 +85,7 @@ def as_data(claims: ClaimList, findings: Sequence[Finding]) -> list[dict[str, An
             "statement": claim.statement,
             "verdict": overall(of_claim(claim, findings)),
             "caveat": claim.caveat,
+            "known": claim.known,
             "margin": claim.margin,
             "untestable": claim.untestable,
             "mini_suffices": claim.mini_suffices,
@@ -101,12 +104,26 @@ def as_markdown(claims: ClaimList, findings: Sequence[Finding]) -> str:
         bounds = "<br>".join(bounds_in_words(f) for f in own)
         verdict = overall(own)
         ours = "<br>".join(f"{f.test}: {_ours(f, verdict)}" for f in own)
-        rerun = "<br>".join(dict.fromkeys(f"`{f.rerun}`" if f.rerun else f.reason for f in own))
+        rerun = "<br>".join(
+            dict.fromkeys(how for f, test in zip(own, claim.tests, strict=True) for how in _reruns(claim, test, f))
+        )
         statement = f"`{claim.id}`<br>{claim.statement} ({claim.paper}, {claim.place})"
-        if claim.caveat:
-            statement += f"<br>*{claim.caveat}*"
+        statement += "".join(f"<br>*{text}*" for text in claim.notes)
         cells = statement, published, bounds, ours, f"**{verdict}**", rerun
         lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def decided(claims: ClaimList, findings: Sequence[Finding]) -> str:
+    """Return the Markdown table of the claims that were reproduced or contradicted: what holds, and by how much."""
+    lines = ["| verdict | claim | ours [95 % interval] |", "|---|---|---|"]
+    for wanted in (REPRODUCED, CONTRADICTED):
+        for claim in claims.claims:
+            own = of_claim(claim, findings)
+            if overall(own) == wanted:
+                marks = "†" * bool(claim.caveat) + "‡" * bool(claim.known)
+                ours = "<br>".join(f"{f.test}: {shown_with_unit(f)}" for f in own)
+                lines.append(f"| {wanted}{marks} | `{claim.id}`<br>{claim.statement} | {ours} |")
     return "\n".join(lines)
 
 
@@ -115,19 +132,27 @@ def drawn_from(finding: Finding) -> str:
     if not finding.cases:
         return ""
     if finding.rows.endswith("(efficiency)"):
-        return f"{finding.cases} sizes, one run each"
-    return f"{finding.cases} cases, {finding.seeds} training(s)"
+        return f"{finding.cases} sizes"
+    return f"{finding.cases} cases, {finding.seeds} training{'s' * (finding.seeds > 1)}"
 
 
 def _ours(finding: Finding, verdict: str) -> str:
     """Return the effect with its unit, its own verdict where the claim's is another, and what else is to be said."""
     if finding.effect is None:
         return f"{NOT_TESTED} ({finding.reason})" if finding.rerun else NOT_TESTED
-    text = shown_with_unit(finding)
     own = finding.verdict if finding.verdict != verdict else ""
-    decided, _, remarks = finding.reason.partition("; ")
-    said = [own, decided if finding.verdict == INCONCLUSIVE else "", remarks]
-    return f"{text} ({'; '.join(filter(None, said))})" if any(said) else text
+    why, _, remarks = finding.reason.partition("; ")
+    said = [f"{finding.profile}, {drawn_from(finding)}", own, why if finding.verdict == INCONCLUSIVE else "", remarks]
+    return f"{shown_with_unit(finding)} ({'; '.join(filter(None, said))})"
+
+
+def _reruns(claim: Claim, test: Test, finding: Finding) -> list[str]:
+    """Return the commands that make a test's rows again, or why there is none."""
+    if not finding.rerun:
+        return [finding.reason]
+    short = command(test, SHORT)
+    suffices = finding.profile != SHORT and SHORT in claim.profiles and "retrain" not in short
+    return [f"`{finding.rerun}`"] + [f"in minutes, by the shipped networks: `{short}`"] * suffices
 
 
 def bounds_in_words(finding: Finding) -> str:

@@ -12,13 +12,13 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from flare_core.evaluation.bootstrap import Estimate, paired_bootstrap
+from flare_core.evaluation.bootstrap import MOST_CASES, Estimate, paired_bootstrap
 from flare_core.evaluation.claim_list import Claim, ClaimList, Test, read_claims
 from flare_core.evaluation.claim_measures import MEASURES, NotThere, Results
 from flare_core.evaluation.tables import write_csv
@@ -38,7 +38,7 @@ class Finding:
 
     Attributes:
         claim, test: which.
-        verdict: one of the four.
+        verdict: one of those above but `partly tested`, which only claims are.
         effect, low, high: estimate with its 95 % interval; None if not tested.
         unit: of the effect: `points` (fractions), `ml`, `times` (a ratio).
         above, below: the claim holds between them; None where there is no bound.
@@ -93,13 +93,13 @@ def judge(claim: Claim, test: Test, run_to_run: Mapping[str, float], results: Pa
         except NotThere as missing:
             reasons.append((profile, str(missing)))
             continue
-        outcome, reason = verdict(test, estimate)
-        if unknown and estimate.trainings == 1:
-            outcome = INCONCLUSIVE
-            reason = f"one training a side: the run-to-run variation of {unknown[0]} is not known"
-        return _finding(claim, test, profile, outcome, "; ".join([reason, *tables.remarks(test.run)]), estimate)
+        outcome, reason = verdict(test, estimate, unknown)
+        remarks = tables.remarks(test.run)
+        if profile != SHORT and SHORT in claim.profiles:
+            remarks += _in_short(claim, test, run_to_run, results)
+        return _finding(claim, test, profile, outcome, "; ".join([reason, *remarks]), estimate)
     profile, reason = reasons[-1]
-    reason = "; ".join([reason, *_aside(claim, test, run_to_run, results)])
+    reason = "; ".join([reason, *_in_short(claim, test, run_to_run, results)])
     return _finding(claim, test, profile, NOT_TESTED, reason, None)
 
 
@@ -110,32 +110,41 @@ def _measured(test: Test, tables: Results, run_to_run: Mapping[str, float]) -> t
         NotThere: if rows are missing or cannot be compared.
     """
     _check_lengths(test, tables)
-    estimate = _estimate(test, [tables.values(side) for side in test.sides])
-    if not test.run.stages or test.effect != "difference":
+    values = [tables.values(side) for side in test.sides]
+    if len({tables.processors(side) for side in test.sides}) > 1:
+        raise NotThere("seconds of different processors say nothing")
+    estimate = _estimate(test, values)
+    if test.effect != "difference" or not any(side.stages or side.source == "trainings" for side in test.sides):
         return estimate, []
     if unknown := [side.measure for side in test.sides if side.measure not in run_to_run]:
         return estimate, unknown
     differences = test.sides[:2], test.sides[2:]
-    added = (max((run_to_run[side.measure] for side in sides), default=0.0) for sides in differences)
+    added = (run_to_run[measure] for sides in differences for measure in {side.measure for side in sides})
     return estimate.with_run_to_run(sum(added)), []
 
 
-def _aside(claim: Claim, test: Test, run_to_run: Mapping[str, float], results: Path) -> list[str]:
-    """Say what the trainings of `mini` give for a claim that they are too short to decide; nothing without its rows."""
+def _in_short(claim: Claim, test: Test, run_to_run: Mapping[str, float], results: Path) -> list[str]:
+    """Say what `mini` gives for a claim that it does not decide, or not alone; nothing without its rows."""
     try:
         estimate, unknown = _measured(test, Results(results / SHORT), run_to_run)
     except NotThere:
         return []
-    found = _finding(claim, test, SHORT, NOT_TESTED, "", estimate)
+    outcome, _ = verdict(test, estimate, unknown)
+    found = _finding(claim, test, SHORT, outcome, "", estimate)
+    if SHORT in claim.profiles:
+        return [f"{SHORT} gives {shown_with_unit(found)}, {outcome}"]
     return [] if unknown else [f"{SHORT}, too short to decide, gives {shown_with_unit(found)}"]
 
 
-def verdict(test: Test, estimate: Estimate) -> tuple[str, str]:
+def verdict(test: Test, estimate: Estimate, unknown: Sequence[str] = ()) -> tuple[str, str]:
     """Return the verdict that an interval gives, and why.
 
+    One training a side decides nothing where `unknown` names measures whose run-to-run variation nobody knows.
     Two sides that agree in every case decide nothing, not even that little is lost: what was changed never acted. Nor
     does a value that is 0 in every case: an interval without width does not say how often others have it.
     """
+    if unknown and estimate.trainings == 1:
+        return INCONCLUSIVE, f"one training a side: the run-to-run variation of {unknown[0]} is not known"
     reach = estimate.by_seeds
     if estimate.low + reach == estimate.high - reach == (1.0 if test.effect == "ratio" else 0.0):
         if test.effect == "value":
@@ -152,7 +161,7 @@ def verdict(test: Test, estimate: Estimate) -> tuple[str, str]:
         return INCONCLUSIVE, f"about {max(needed):,} cases like these would settle it"
     if any(abs(estimate.effect - bound) <= reach for bound in crossed if reach):
         return INCONCLUSIVE, "more trainings might settle it, more cases alone do not"
-    return INCONCLUSIVE, "no difference that more cases like these would settle"
+    return INCONCLUSIVE, f"not even {MOST_CASES:,} cases like these would settle it"
 
 
 def _check_lengths(test: Test, tables: Results) -> None:

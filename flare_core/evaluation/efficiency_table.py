@@ -62,9 +62,13 @@ class EfficiencyTables:
         return cls(out, *parts)
 
     def write(self) -> None:
-        """Write both, each whole or not at all."""
+        """Write both, each whole or not at all; samples come before their row and go after it."""
         write_csv(self.samples, samples_file(self.out))
         write_csv(self.rows, self.out)
+        has_row = self.samples["run"].isin(self.rows["run"])
+        if not has_row.all():
+            self.samples = self.samples[has_row]
+            write_csv(self.samples, samples_file(self.out))
 
     def find(self, wanted: dict[str, Any]) -> pd.DataFrame:
         """Return the rows that have these values."""
@@ -74,10 +78,24 @@ class EfficiencyTables:
     def put(self, row: dict[str, Any], samples: pd.DataFrame) -> None:
         """Put a row in the place of an older one of the same identity, and write."""
         older = self.find({name: row[name] for name in IDENTITY})
-        kept = self.samples[~self.samples["run"].isin(older["run"])]
         self.rows = _joined(self.rows.drop(older.index), pd.DataFrame([row], columns=list(COLUMNS)))
-        self.samples = _joined(kept, samples)
+        others = self.samples[self.samples["run"] != row["run"]]  # measured twice within a second a run is the same
+        self.samples = _joined(others, samples)
         self.write()
+
+
+def measured_alike(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows without a failure that were measured in the way that most of them were.
+
+    A way is a processor and the options of `flare predict`; of two with equally many rows it is the latest. Seconds and
+    memory of several ways are no one's.
+    """
+    rows = rows[rows["failure"].isna()]
+    ways = as_text(rows["processor"]) + " " + as_text(rows["options"])
+    if ways.empty:
+        return rows
+    counted = rows.groupby(ways)["measured"].agg(["size", "max"])
+    return rows[ways == counted.sort_values(["size", "max"]).index[-1]]
 
 
 def as_text(column: pd.Series) -> pd.Series:

@@ -23,6 +23,7 @@ from flare_core.inference.model_checks import difference, weight_shapes
 from flare_core.inference.stored_network import Architecture, BadModel, StoredNetwork, Stride, read_network
 from flare_core.recipe import encode
 from flare_core.storage import write_file
+from flare_core.timing import timed_stage
 
 
 def pick_device(wanted: str = "auto") -> str:
@@ -110,7 +111,8 @@ class TrainedNetwork:
 
     def __call__(self, windows: np.ndarray, probabilities: bool = False) -> np.ndarray:
         """Return the logits of a batch of windows, or their softmax over the channels."""
-        with torch.inference_mode(), autocast(self.device, self.bfloat16):
+        stage = timed_stage(self.facts.get("stage", ""))
+        with stage, torch.inference_mode(), autocast(self.device, self.bfloat16):
             scores = self.module(torch.from_numpy(np.ascontiguousarray(windows)).to(self.device)).float()
             return (scores.softmax(1) if probabilities else scores).cpu().numpy()
 

@@ -147,13 +147,8 @@ class Plans:
         """
         name, given = self._architecture()
         kind = name.rpartition(".")[2]
-        if not name.startswith("dynamic_network_architectures.") or kind not in (
-            "PlainConvUNet",
-            "ResidualEncoderUNet",
-        ):
-            raise BadModel(
-                f"{self.path}: architecture {name} is not supported; known: PlainConvUNet, ResidualEncoderUNet"
-            )
+        if not name.startswith("dynamic_network_architectures.") or kind not in NETWORKS:
+            raise BadModel(f"{self.path}: architecture {name} is not supported; known: {', '.join(NETWORKS)}")
         if unknown := sorted(key for key, value in given.items() if key not in _READ | _FIXED.keys() and value):
             raise BadModel(f"{self.path}: architecture argument {', '.join(unknown)} is not supported")
         for key, allowed in _FIXED.items():

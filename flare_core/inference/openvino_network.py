@@ -16,6 +16,7 @@ from flare_core.inference.openvino_graph import compiled_network
 from flare_core.inference.openvino_start import core
 from flare_core.inference.stored_network import Architecture, StoredNetwork, Stride
 from flare_core.machine import usable_cores
+from flare_core.timing import timed_stage
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -98,6 +99,11 @@ class OpenVINONetwork:
         requests = self._requests(windows.shape[2:], probabilities, len(windows))
         if not isinstance(requests, list):
             return requests(windows, probabilities)
+        with timed_stage(self.facts.get("stage", "")):
+            return self._computed(requests, windows)
+
+    def _computed(self, requests: list[ov.InferRequest], windows: np.ndarray) -> np.ndarray:
+        """Return the scores of windows, as many at a time as there are requests."""
         scores = np.empty((len(windows), self.scheme.channels, *windows.shape[2:]), np.float32)
         for first in range(0, len(windows), len(requests)):
             together = list(zip(requests, range(first, len(windows)), strict=False))

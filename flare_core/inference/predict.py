@@ -150,6 +150,7 @@ class Job:
         image: where the labels belong; its voxels are dropped once they are used. None: the label file is there.
         labels: uint8 target ids in RAS+, once they are computed.
         timings: seconds by step: read, resample, network, reduce, postprocess, write, and other.
+        stages: seconds inside of networks, by their stage.
         windows: how many all networks together were shown.
         voxels: of these windows, each as often as it passed through a network.
         warnings: what was said of it while it was computed, each once; what reading found is in `image.warnings`.
@@ -161,6 +162,7 @@ class Job:
     image: Volume | None = None
     labels: np.ndarray | None = None
     timings: dict[str, float] = field(default_factory=dict)
+    stages: dict[str, float] = field(default_factory=dict)
     windows: int = 0
     voxels: int = 0
     warnings: tuple[str, ...] = ()
@@ -218,6 +220,7 @@ class CaseSteps:
         image = job.image
         job.image = replace(image, data=np.broadcast_to(np.uint8(0), image.data.shape))
         job.timings |= steps.seconds
+        job.stages = dict(steps.stages)
         job.windows, job.voxels = steps.counts["windows"], steps.counts["voxels"]
         job.warnings = tuple(dict.fromkeys(said))
         job.timings["other"] = time.perf_counter() - start - sum(steps.seconds.values())
@@ -237,6 +240,7 @@ class CaseSteps:
             "labels": file_hash(target),
             "seconds": round(seconds, 3),
             "timings": {step: round(spent, 6) for step, spent in job.timings.items()},
+            "stages": {stage: round(spent, 6) for stage, spent in job.stages.items()},
             "windows": job.windows,
             "network_voxels": job.voxels,
             "plan": asdict(job.plan),

@@ -115,15 +115,19 @@ EVERY_WINDOW = (
     Override("inference.organs.window.half_empty_voxels", 0, "the same"),
     Override("inference.organs.window.tubes", (), "no window of a slab is left out"),
 )
+
+
+def _mirrored(axes: tuple[int, ...], why: str) -> tuple[Override, ...]:
+    """Return the overrides that average mirrored views of every window."""
+    return tuple(Override(f"inference.{part}.window.mirror_axes", axes, why) for part in ("organs", "tumor"))
+
+
 ABLATIONS = {
     "labeled_only": LABELED_ONLY,
     "large": (LARGE,),
     "large_labeled_only": (LARGE, *LABELED_ONLY),
     "coarse_grid": (Override("student.preprocessing.spacing_mm", (6, 6, 6), "section 4.1: `mini` has 4 mm"),),
     "every_window": EVERY_WINDOW,
-    "every_window_mirrored": (
-        *EVERY_WINDOW,
-        Override("inference.organs.window.mirror_axes", (0,), "section 2.3, the least of it: two views"),
-        Override("inference.tumor.window.mirror_axes", (0,), "the same"),
-    ),
+    "every_window_mirrored": (*EVERY_WINDOW, *_mirrored((0,), "section 2.3, the least of it: two views")),
+    "every_window_eight_views": (*EVERY_WINDOW, *_mirrored((0, 1, 2), "section 2.3, nnU-Net's default: all axes")),
 }

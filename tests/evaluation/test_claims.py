@@ -11,7 +11,7 @@ import yaml
 from flare_core.evaluation import claims as judging
 from flare_core.evaluation.claim_list import CLAIMS, BadClaim, Side, read_claims
 from flare_core.evaluation.claim_measures import MEASURES, Results
-from flare_core.evaluation.claim_texts import WIDTH, as_data, as_markdown, as_text, drawn_from, in_detail
+from flare_core.evaluation.claim_texts import WIDTH, as_data, as_markdown, as_text, decided, drawn_from, in_detail
 from flare_core.evaluation.claims import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, PARTLY_TESTED, REPRODUCED, judge_claims
 from flare_core.paths import RESULTS
 from flare_core.systems import SYSTEMS
@@ -33,6 +33,7 @@ CLAIM = {
     "mini_suffices": "the networks are the same",
     "tests": [TWO_SIDES],
 }
+AN_AREA = {"table": "nvauto_table5", "label": "0001", "column": "Total GPU (MB)"}
 RUN_TO_RUN = {"half_widths": {"tumor DSC": 0.02}, "reason": "measured"}
 CASES = [f"case{number}" for number in range(10)]
 
@@ -41,6 +42,13 @@ def written(tmp_path, *claims, **top):
     file = tmp_path / "claims.yaml"
     file.write_text(yaml.safe_dump({"run_to_run": RUN_TO_RUN, "claims": list(claims)} | top))
     return file
+
+
+def efficiency_rows(submission, sizes, **fields):
+    """Rows of the table that `flare efficiency` writes, as far as claims read them."""
+    row = {"submission": submission, "seconds": 4.0, "start_s": 2.0, "options": None, "failure": None}
+    row |= {"processor": "some", "measured": "2026-01-01T00:00:00+0000"} | fields
+    return [row | {"case": f"s{n}", "slices": n, "peak_mb": 100 + row["a_slice"] * n} for n in sizes]
 
 
 def claim_with(test=None, **fields):
@@ -88,7 +96,7 @@ BASE = [0.1 * number for number in range(10)]
         ([0.3, -0.25] * 5, {"above": 0}, INCONCLUSIVE, "cases like these would settle it"),
         ([0.0] * 10, {"above": 0}, INCONCLUSIVE, "not testable on this cohort"),
         ([0.0] * 10, {"above": -0.01}, INCONCLUSIVE, "not testable on this cohort"),
-        ([0.1, -0.1] * 5, {"above": 0}, INCONCLUSIVE, "no difference that more cases"),
+        ([0.1, -0.1] * 5, {"above": 0}, INCONCLUSIVE, "not even 10,000 cases"),
         ([-0.005, -0.004] * 5, {"above": -0.01}, REPRODUCED, "where the claim says"),
         ([-0.05, -0.04] * 5, {"above": -0.01}, CONTRADICTED, "outside"),
         ([0.05, 0.07] * 5, {"above": 0.04, "below": 0.08}, REPRODUCED, "where the claim says"),
@@ -131,11 +139,15 @@ def test_two_bounds_ask_for_the_cases_that_the_crossed_one_needs(judge):
     assert all("cases like these would settle it" in found.reason for found in (one, both, far))
 
 
-def test_study_comes_before_mini(judge):
+def test_study_comes_before_mini(judge, tmp_path):
     better, worse = rows([0.9] * 10, "overlap"), rows([0.0] * 10, "overlap")
     assert judge(CLAIM, mini=rows(BASE) + better).verdict == REPRODUCED
     found = judge(CLAIM, mini=rows(BASE) + better, study=rows([0.5] * 10) + worse)
     assert (found.verdict, found.profile) == (CONTRADICTED, "study")
+    assert found.reason.endswith("; mini gives +45.0 [+27.0, +63.0] points, reproduced"), "and mini is told of"
+    text = as_markdown(read_claims(written(tmp_path, CLAIM)), [found])
+    assert "flare retrain nvauto --profile study && flare ablate nvauto --profile study`<br>in minutes" in text
+    assert "by the shipped networks: `flare ablate nvauto --profile mini`" in text
 
 
 def test_only_cases_that_all_sides_have_count_and_a_few_are_too_few(judge):
@@ -282,35 +294,98 @@ def test_organs_at_tumors_are_compared_with_what_they_usually_score(tmp_path):
     test = {"measure": "DSC of organs at a tumor", "run": {}, "against": {"measure": "DSC of organs away from tumors"}}
     claim = claim_with(test | {"holds": {"below": 0}}, source="trainings", profiles=["mini"])
     (found,) = judge_claims(read_claims(written(tmp_path, claim)), tmp_path)
-    assert found.effect == pytest.approx(-0.05) and (found.cases, found.verdict) == (5, REPRODUCED)
+    assert found.effect == pytest.approx(-0.05) and (found.cases, found.verdict) == (5, INCONCLUSIVE)
+    assert "variation of DSC of organs at a tumor is not known" in found.reason
+    sides = dict.fromkeys(("DSC of organs at a tumor", "DSC of organs away from tumors"), 0.01)
+    known = written(tmp_path, claim, run_to_run={"half_widths": sides, "reason": "measured"})
+    (found,) = judge_claims(read_claims(known), tmp_path)
+    assert found.verdict == REPRODUCED and (found.low, found.high) == pytest.approx((-0.07, -0.03))
 
 
 def test_memory_grows_by_what_is_beyond_the_scan(tmp_path):
-    """Each slice takes 0.786432 MB for image and labels; the submissions take 0.013568 and 1.013568 more."""
+    """A slice of 512 x 512 voxels takes 0.75 MiB for image and labels; the submissions take 0.05 and 1.05 more."""
     folder, sizes = tmp_path / "mini", (50, 100, 200, 300, 400, 500)
     folder.mkdir()
-    table = [
-        {"submission": key, "case": f"s{n}", "slices": n, "seconds": 4.0, "start_s": 2.0, "peak_mb": 100 + n * per}
-        for key, per in (("nvauto", 0.8), ("stmt", 1.8))
-        for n in sizes
-    ]
+    table = efficiency_rows("nvauto", sizes, a_slice=0.8) + efficiency_rows("stmt", sizes, a_slice=1.8)
     pd.DataFrame(table).to_csv(folder / "efficiency.csv", index=False)
     growth = {"measure": "growth of the peak beyond the scan", "effect": "value", "run": {}, "holds": {"below": 0.1}}
     claims = []
     for key in ("nvauto", "stmt"):
         claim = claim_with(source="efficiency", profiles=["mini"], system=key, id=key, margin="why")
-        claims.append(claim | {"tests": [growth]})
+        claims.append(claim | {"tests": [growth | {"holds": {"below": 0.2}}]})
     first, second = judge_claims(read_claims(written(tmp_path, *claims)), tmp_path)
-    grown = [250 * more / (100 + 50 * more) for more in (0.013568, 1.013568)]
+    grown = [250 * more / (100 + 50 * more) for more in (0.05, 1.05)]
     assert (first.effect, second.effect) == pytest.approx(grown, abs=1e-5)
     assert (first.verdict, second.verdict, first.rerun) == (
         REPRODUCED,
         CONTRADICTED,
         "make efficiency EFFICIENCY_OPTIONS=--force",
     )
-    assert "5 sizes above the smallest, chosen and one run each" in first.reason
+    assert "sizes are chosen, one run each on some" in first.reason
     assert "140 MB at 50 slices, 500 MB at 500 slices" in first.reason
-    assert drawn_from(first) == "5 sizes, one run each"
+    assert drawn_from(first) == "5 sizes"
+
+
+def test_efficiency_measured_in_several_ways_is_not_mixed(tmp_path):
+    """Most rows are of one processor; of ways with as many rows the latest counts."""
+    (tmp_path / "mini").mkdir()
+    time = {"measure": "seconds a case", "effect": "ratio", "run": {}, "against": {"system": "stmt"}}
+    claim = claim_with(source="efficiency", profiles=["mini"]) | {"tests": [time | {"holds": {"below": 1}}]}
+
+    def judged(*tables):
+        pd.DataFrame([row for table in tables for row in table]).to_csv(tmp_path / "mini/efficiency.csv", index=False)
+        return judge_claims(read_claims(written(tmp_path, claim)), tmp_path)[0]
+
+    def both(ours, sizes, **fields):
+        rows = efficiency_rows("nvauto", sizes, a_slice=1, seconds=ours, **fields)
+        return rows + efficiency_rows("stmt", sizes, a_slice=1, seconds=4.0, **fields)
+
+    sizes = (1, 2, 3, 4, 5, 6)
+    failed = efficiency_rows("nvauto", sizes, a_slice=1, failure="too large", seconds=None)
+    found = judged(both(2.0, sizes), both(6.0, sizes[:5], processor="other"), failed)
+    assert (found.effect, found.cases) == (0.5, 6) and found.reason.endswith("one run each on some")
+    late = "2026-02-01T00:00:00+0000"
+    found = judged(both(2.0, sizes), both(6.0, sizes, options="--backend torch", measured=late))
+    assert (found.effect, found.verdict) == (1.5, CONTRADICTED)
+
+
+def test_seconds_of_two_processors_are_not_compared(judge):
+    timed = {"measure": "seconds of a prediction", "effect": "ratio", "holds": {"below": 1}}
+    base = {"system": "nvauto", "quantity": "seconds", "seed": 0, "target": None}
+
+    def facts(processor):
+        overlap = [base | {"case": c, "variant": "overlap", "value": 2.0, "processor": processor} for c in CASES]
+        return overlap + [
+            base | {"case": c, "variant": "as_published", "value": 4.0, "processor": "some"} for c in CASES
+        ]
+
+    found = judge(claim_with(timed), table="inference_facts", mini=facts("some"))
+    assert (found.verdict, found.effect) == (REPRODUCED, 0.5) and "one run a case on some" in found.reason
+    found = judge(claim_with(timed), table="inference_facts", mini=facts("other"))
+    assert (found.verdict, found.reason) == (NOT_TESTED, "seconds of different processors say nothing")
+
+
+def test_within_one_training_both_measures_may_come_out_otherwise_in_another(judge):
+    sides = {"measure": "tumor DSC", "run": {}, "against": {"measure": "organ DSC"}}
+    scores = rows([0.5] * 10) + rows([0.4] * 10, target="liver")
+    known = {"half_widths": {"tumor DSC": 0.02, "organ DSC": 0.05}, "reason": "measured"}
+    found = judge(claim_with(sides, source="trainings"), table="scores", run_to_run=known, mini=scores)
+    assert (found.low, found.high) == pytest.approx((0.1 - 0.07, 0.1 + 0.07))
+
+
+def test_how_far_networks_still_learned_at_the_end(tmp_path):
+    """The mean loss falls from 2 to 1.5; of Dice, 0.7 is the last before the last fifth and 0.8 the last of all."""
+    history = [
+        {**row, "step": 10 * (n + 1), "loss": loss, "validation_dice": dice}
+        for n, (loss, dice) in enumerate([(9, 0.1)] * 6 + [(2, 0.7), (2, None), (2, 0.9), (1, 0.8)])
+        for row in history_of(as_published=0)
+    ]
+    pd.DataFrame(history).to_csv(tmp_path / "history.csv", index=False)
+    side = Side("nvauto", "as_published", "trainings", "organ DSC", ("round2",))
+    (row,) = Results(tmp_path).late_changes(side).to_dict("records")
+    assert row == pytest.approx({"loss": -0.25, "validation_dice": 0.1})
+    pd.DataFrame(history).assign(validation_dice=None).to_csv(tmp_path / "history.csv", index=False)
+    assert Results(tmp_path).late_changes(side)["validation_dice"].isna().all()
 
 
 def test_a_value_of_0_in_every_case_decides_nothing(tmp_path):
@@ -338,7 +413,10 @@ def test_a_value_of_0_in_every_case_decides_nothing(tmp_path):
         (claim_with({"measure": "beauty"}), "measure 'beauty' is unknown"),
         (claim_with({"effect": "guess"}), "effect 'guess' is unknown"),
         (claim_with({"effect": "value"}), "a value has none"),
-        (claim_with({"holds": {}}), "needs `above` or `below`"),
+        (claim_with({"effect": "ratio", "less": {"run": {}, "against": {}}}), "not from a ratio"),
+        (claim_with({"measure": "voxels through networks"}), "ask for a ratio"),
+        (claim_with({"holds": {}}), "needs `above`, `below` or both"),
+        (claim_with({"holds": {"above": 0.5, "below": -0.5}}), "the former being less"),
         (claim_with({"holds": {"above": "0"}}), "expected a number, got '0'"),
         (claim_with({"holds": {"above": -0.1}}), "needs its reason in `margin`"),
         (claim_with({"run": {"source": "hearsay"}}), "source 'hearsay' is unknown"),
@@ -350,6 +428,7 @@ def test_a_value_of_0_in_every_case_decides_nothing(tmp_path):
             claim_with({"run": {"published": {"table": "nvauto_table4", "label": "Tail", "column": "Average"}}}),
             "is 0 cells of nvauto_table4",
         ),
+        (claim_with({"run": {"published": AN_AREA}}), "unit of nvauto_table5 'MB s' is unknown"),
         ("just words", "expected fields, got 'just words'"),
     ],
 )
@@ -375,7 +454,7 @@ def test_published_effects_follow_from_the_printed_cells():
     """stmt's table 3: 38.76 against 87.86; efficient_nnunet's table 6: 29 s against 4 min, and 3.10 against 1.89."""
     printed = {(claim.id, test.measure): test.printed for claim in read_claims().claims for test in claim.tests}
     assert printed["stmt-partial-as-full", "organ DSC"] == pytest.approx(-0.491)
-    assert printed["efficient-small-network-time", "seconds of networks"] == pytest.approx(29 / 240)
+    assert printed["efficient-small-network-time", "seconds of the student network"] == pytest.approx(29 / 240)
     assert printed["efficient-unlabeled-small-more", "organ DSC"] == pytest.approx(0.031 - 0.0189)
     assert printed["nvauto-splitting", "change of DSC by splitting kidneys"] is None
 
@@ -423,10 +502,20 @@ def test_the_committed_verdicts_are_those_of_the_committed_tables():
 
 
 def test_a_caveat_stands_beside_its_statement_in_every_text(tmp_path):
-    claims = read_claims(written(tmp_path, claim_with(caveat="Two networks, not five.")))
+    claims = read_claims(written(tmp_path, claim_with(caveat="Two networks, not five.", known="The scores were.")))
     findings = judge_claims(claims, tmp_path)
     for text in (in_detail(claims, findings), as_markdown(claims, findings), str(as_data(claims, findings))):
-        assert "Two networks, not five." in text and "overlap-helps" in text
+        assert all(words in text for words in ("Two networks, not five.", "The scores were.", "overlap-helps"))
+
+
+def test_what_was_decided_is_listed_with_its_marks(judge, tmp_path):
+    claim = claim_with(caveat="Two networks.", known="The scores were.")
+    found = judge(claim, mini=rows([0.5] * 10) + rows([0.6] * 10, "overlap"))
+    listed = decided(read_claims(written(tmp_path, claim)), [found, replace(found, claim="other")])
+    assert listed.splitlines()[2:] == [
+        "| reproduced†‡ | `overlap-helps`<br>Overlap helps. | tumor DSC: +10.0 [+10.0, +10.0] points |"
+    ]
+    assert len(decided(read_claims(written(tmp_path, claim)), [replace(found, verdict=INCONCLUSIVE)]).splitlines()) == 2
 
 
 def test_what_was_never_trained_is_said_to_be(judge):

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -129,12 +130,13 @@ def test_output_folders_that_cannot_be_are_refused_before_any_case(images, submi
 
 def test_the_record_says_where_the_time_went_and_how_many_windows_were_run(images, tmp_path):
     inference = SlidingEnsemble(("all",), SlidingWindow((4, 4, 4)), postprocessing=(RemoveSmall("tumor", 3),))
-    submission = Submission(inference, {"all": [fake_network(SEPARATE), fake_network(SEPARATE)]}, {})
-    predict_files(find_images([images]), tmp_path / "out", submission, "m")
+    network = replace(fake_network(SEPARATE), facts={"stage": "all"})
+    predict_files(find_images([images]), tmp_path / "out", Submission(inference, {"all": [network] * 2}, {}), "m")
     record = json.loads((tmp_path / "out" / ".flare" / "a.json").read_text())
     steps = {"read", "resample", "network", "reduce", "postprocess", "other", "write"}
     assert set(record["timings"]) == steps
     assert sum(record["timings"].values()) == pytest.approx(record["seconds"], abs=0.01)
+    assert set(record["stages"]) == {"all"} and 0 < record["stages"]["all"] <= record["timings"]["network"]
     grid = (2, 4, 6)  # 6 x 7 x 8 voxels of 1 x 2 x 3 mm at 4 mm
     assert record["windows"] == 2 * len(SlidingWindow((4, 4, 4)).layers((4, 4, grid[2])))
     assert record["network_voxels"] == 4**3 * record["windows"]
