@@ -21,7 +21,6 @@ from flare_core.evaluation.slices import error_kinds
 from flare_core.evaluation.style import ADDED, CONFUSED, MISSED
 
 MOST_VOXELS = 12_000_000
-HU_SHOWN = (-1350, 1300)  # all that the windows tell apart
 ERRORS = ((1, MISSED, "missed"), (2, ADDED, "added"), (3, CONFUSED, "other target"))
 TARGET_COLORS = tuple((target.id, target.color, target.title) for target in TARGETS)
 
@@ -95,8 +94,7 @@ def layers_of(case: ShownCase, reduction: Reduction) -> list[Layer]:
         case: image, and none, one or two label maps.
         reduction: what makes them small enough to be shown.
     """
-    image = reduction.of_image(case.image)
-    layers = [Layer("image", replace(image, data=image.data.clip(*HU_SHOWN)))]
+    layers = [Layer("image", reduction.of_image(case.image))]
     maps = {name: reduction.of_labels(volume) for name, volume in case.label_maps.items()}
     for name, volume in maps.items():
         is_on = name == "prediction" or len(maps) == 1

@@ -14,6 +14,7 @@ import pandas as pd
 
 from flare_core.case_layers import ShownCase
 from flare_core.cases.labels import BY_NAME
+from flare_core.evaluation.case_sheets import COLUMNS
 from flare_core.evaluation.case_table import case_table
 from flare_core.evaluation.flare_rules import Rules
 from flare_core.evaluation.slices import WINDOWS_HU
@@ -21,8 +22,6 @@ from flare_core.scoreboard import PredictedCase, has_predictions, predicted_case
 from flare_core.systems import SYSTEMS
 from flare_core.viewer import OPACITY, display, niivue_widget, put_into, usable_viewer, view_in_itkwidgets
 from flare_core.workspace import Workspace
-
-COLUMNS = {"dsc": "DSC", "nsd": "NSD", "reference_ml": "reference (ml)", "prediction_ml": "prediction (ml)"}
 
 
 def explore(work: Workspace, case: str, target: str, preset: str = "abdomen", viewer: str = "auto") -> None:
@@ -84,11 +83,11 @@ class Explorer:
             for name in ("reference", "prediction", "error")
         }
         self.table = ipywidgets.HTML()
-        self.view = None
-        self._screen = ipywidgets.VBox(layout=ipywidgets.Layout(flex="1 1 auto", min_width="0"))
+        self.view = niivue_widget()
+        screen = ipywidgets.VBox([self.view], layout=ipywidgets.Layout(flex="1 1 auto", min_width="0"))
         choices = ipywidgets.HBox([self.system, self.case, self.target], layout=ipywidgets.Layout(flex_flow="row wrap"))
         side = ipywidgets.VBox([*self.opacities.values(), self.table], layout=ipywidgets.Layout(flex="0 0 auto"))
-        self.box = ipywidgets.VBox([choices, self.preset, ipywidgets.HBox([self._screen, side])])
+        self.box = ipywidgets.VBox([choices, self.preset, ipywidgets.HBox([screen, side])])
 
     def open(self, system: str, case: str, target: str, preset: str) -> None:
         """Show a case, and from then on whatever is chosen; for the first time only."""
@@ -106,12 +105,8 @@ class Explorer:
         """Read the chosen case and show it."""
         opened = self._opened = self._read(self.system.value, self.case.value)
         shown = ShownCase(opened.id, opened.image, opened.reference, opened.prediction)
-        if self.view is None:
-            self.view = niivue_widget(shown, self.preset.value)
-            self._screen.children = [self.view]
-        else:
-            opacities = {name: slider.value for name, slider in self.opacities.items()}
-            put_into(self.view, shown, self.preset.value, opacities)
+        opacities = {name: slider.value for name, slider in self.opacities.items()}
+        self._shown_ct = put_into(self.view, shown, self.preset.value, opacities)
         self._scores = case_table(opened.reference, opened.prediction, self._rules)
         kept = self.target.value
         self.target.options = [(BY_NAME[name].title, name) for name in self._scores.index]
@@ -120,9 +115,10 @@ class Explorer:
 
     def _go_to_target(self) -> None:
         """Let the planes meet in the middle of the chosen target, and mark its row."""
-        name, shape = self.target.value, np.array(self._opened.image.data.shape)
-        voxel = self._opened.middle_of(name) if name else shape // 2
-        self.view.scene.crosshair_pos = [float(place) for place in (np.array(voxel) + 0.5) / shape]
+        name, image = self.target.value, self._opened.image
+        voxel = self._opened.middle_of(name) if name else np.array(image.data.shape) // 2
+        voxel = np.linalg.solve(self._shown_ct.affine, image.affine @ [*voxel, 1])[:3]
+        self.view.scene.crosshair_pos = ((voxel + 0.5) / self._shown_ct.data.shape).tolist()
         self.table.value = table_as_html(self._scores, name)
 
     def _set_window(self) -> None:

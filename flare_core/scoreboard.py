@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 
 from flare_core import paths
-from flare_core.batch import BatchReport
+from flare_core.batch import BatchReport, Failed, map_cases
 from flare_core.cases.dataset import Entry
 from flare_core.cases.labels import BY_NAME, ORGAN_NAMES, TUMOR
 from flare_core.cases.nifti import Volume, read_labels
-from flare_core.evaluation.evaluate import Evaluation, evaluate_folders
+from flare_core.evaluation.evaluate import Evaluation
+from flare_core.evaluation.evaluate_case import CaseResult, LabelMaps, evaluate_case
 from flare_core.evaluation.flare_rules import FLARE23, Rules
 from flare_core.evaluation.slices import CaseView, middle_voxel
 from flare_core.inference.backends import choose_compute
@@ -69,13 +70,17 @@ class PredictedCase:
 
 
 def shown_entry(entries: Sequence[Entry]) -> Entry:
-    """Return the first case whose reference shows a tumor, else the first one: what every system can be shown on."""
-    return next((entry for entry in entries if has_tumor(entry)), entries[0])
+    """Return the first case whose reference shows a tumor, else the first with a reference, else the first."""
+    labeled = [entry for entry in entries if entry.is_labeled]
+    return next((entry for entry in labeled if has_tumor(entry)), (labeled or entries)[0])
 
 
 def has_tumor(entry: Entry) -> bool:
     """Say whether a case's label file shows a tumor (no file: no)."""
-    return entry.is_labeled and bool((read_labels(entry.labels).data == TUMOR.id).any())
+    if not entry.is_labeled:
+        return False
+    ids = entry.label_map.ids if entry.label_map else None
+    return bool((read_labels(entry.labels, label_map=ids).data == TUMOR.id).any())
 
 
 def predict_validation(work: Workspace, entries: Iterable[Entry] | None = None) -> BatchReport:
@@ -137,7 +142,7 @@ def predicted_by_all(work: Workspace, case: str) -> dict[str, PredictedCase]:
 
 
 def evaluate_validation(work: Workspace, rules: Rules, *, write: bool = False) -> Evaluation:
-    """Score a system's predictions of the validation cases.
+    """Score a system's predictions of the labeled validation cases.
 
     Args:
         work: whose predictions.
@@ -145,11 +150,19 @@ def evaluate_validation(work: Workspace, rules: Rules, *, write: bool = False) -
         write: leave `scores.csv` and `scores_summary.csv` in the run folder.
     Raises:
         FileNotFoundError: if there are no predictions.
+        ValueError: if no validation case is labeled.
     """
+    dataset = work.dataset()
+    labeled = [(entry.id, entry) for entry in dataset.validation if entry.is_labeled]
+    if not labeled:
+        raise ValueError(f"{dataset.root}: expected reference labels of validation cases, none in labelsVal")
     if not work.predictions.is_dir():
         raise FileNotFoundError(f"nothing in {work.predictions}; run notebook 06_inference for {work.system} first")
-    references = work.dataset().validation[0].labels.parent
-    return evaluate_folders(work.predictions, references, rules, work.run / "scores.csv" if write else None)
+    report = map_cases(lambda entry: _scores(entry, work.predictions, rules), labeled, title="evaluate")
+    evaluation = Evaluation(rules, report.results, report.failures)
+    if write:
+        evaluation.write(work.run / "scores.csv")
+    return evaluation
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,7 +280,8 @@ def existing(table: pd.DataFrame) -> pd.DataFrame:
 def mean_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table of scores or a summary with the seeds of one training averaged; what tells them apart goes."""
     measures = [name for name in ("dsc", "nsd", "false_positive_ml") if name in table]
-    keys = [name for name in table.columns if name not in (*measures, "seed", "device", "submission", "recorded")]
+    apart = ("seed", "steps", "device", "submission", "recorded")
+    keys = [name for name in table.columns if name not in (*measures, *apart)]
     return table.groupby(keys, sort=False, dropna=False)[measures].mean().reset_index()
 
 
@@ -279,6 +293,13 @@ def ablation_scores(work: Workspace) -> pd.DataFrame:
     table = table[segments_tumors | (table["target"] != TUMOR.name)]
     named = table.assign(system=table["variant"].map(variant_title))
     return named if named["variant"].nunique() > 1 else named.iloc[:0]
+
+
+def _scores(entry: Entry, predictions: Path, rules: Rules) -> CaseResult | Failed:
+    """Return the scores of a labeled case: all 0 if its prediction is missing or unusable."""
+    maps = LabelMaps(reference=entry.label_map.ids if entry.label_map else None)
+    result = evaluate_case(predictions / f"{entry.id}.nii.gz", entry.labels, rules, entry.annotated, entry.id, maps)
+    return Failed(result, result.problem) if result.problem else result
 
 
 def _of(table: pd.DataFrame, system: str) -> pd.DataFrame:

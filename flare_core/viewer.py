@@ -16,7 +16,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from flare_core.case_layers import MOST_VOXELS, ShownCase, layers_of
+from flare_core.cases.color_tables import rgb
 from flare_core.cases.nifti import Volume
 from flare_core.cases.reduction import Reduction
 from flare_core.evaluation.case_figures import case_montage
@@ -25,6 +28,7 @@ from flare_core.notebook_runner import BATCH_VARIABLE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from ngff_zarr import NgffImage
 
 VIEWERS = ("auto", "static", "niivue", "itkwidgets")
 PACKAGES = {"niivue": "ipyniivue", "itkwidgets": "itkwidgets"}
@@ -97,7 +101,9 @@ def show_case(
     )
     viewer = usable_viewer(viewer)
     if viewer == "niivue":
-        display(niivue_widget(ShownCase(title, image, labels, prediction)))
+        widget = niivue_widget()
+        put_into(widget, ShownCase(title, image, labels, prediction))
+        display(widget)
     elif viewer == "itkwidgets":
         view_in_itkwidgets(image, prediction if prediction is not None else labels)
     return case_montage(view)
@@ -111,12 +117,10 @@ def usable_viewer(viewer: str) -> str:
     return choice.viewer
 
 
-def niivue_widget(case: ShownCase, preset: str = "abdomen", height: int = 560):
-    """Return a NiiVue widget: three linked planes and a rendering, labels in the colors of all our figures.
+def niivue_widget(height: int = 560):
+    """Return a NiiVue widget, still empty: three linked planes and a rendering.
 
     Args:
-        case: image and label maps; a prediction is laid over the image at first, else the reference.
-        preset: gray window, a name in `slices.WINDOWS_HU`.
         height: in pixels.
     """
     from ipyniivue import MultiplanarType, NiiVue, ShowRender, SliceType
@@ -137,12 +141,13 @@ def niivue_widget(case: ShownCase, preset: str = "abdomen", height: int = 560):
     )
     widget.set_clip_plane(*ORGANS_ALONE)
     widget.set_render_azimuth_elevation(180, 10)
-    put_into(widget, case, preset)
     return widget
 
 
-def put_into(widget: object, case: ShownCase, preset: str, opacities: Mapping[str, float] | None = None) -> None:
-    """Show a case in a NiiVue widget in place of what was there; its volumes are named after the layers.
+def put_into(
+    widget: object, case: ShownCase, preset: str = "abdomen", opacities: Mapping[str, float] | None = None
+) -> Volume:
+    """Show a case in a NiiVue widget in place of what was there, labels in the colors of all our figures.
 
     Args:
         widget: from `niivue_widget`.
@@ -150,12 +155,14 @@ def put_into(widget: object, case: ShownCase, preset: str, opacities: Mapping[st
         preset: gray window, a name in `slices.WINDOWS_HU`.
         opacities: of layers by name; by default the prediction is seen, else the reference. They have to be given here,
             since what is set of a volume that the browser does not hold yet is lost.
+    Returns:
+        The CT as it is shown: of a large one a part, or coarser. The widget's volumes are named after the layers.
     """
     from ipyniivue import Volume as NiivueVolume
 
     low, high = WINDOWS_HU[preset]
-    volumes = []
-    for layer in layers_of(case, Reduction.of(case.image, MOST_VOXELS)):
+    layers, volumes = layers_of(case, Reduction.of(case.image, MOST_VOXELS)), []
+    for layer in layers:
         opacity = (opacities or {}).get(layer.name, OPACITY * layer.is_on)
         look = {"opacity": opacity} if layer.colors else {"cal_min": low, "cal_max": high}
         volume = NiivueVolume(data=layer.file, name=f"{layer.name}.nii.gz", colorbar_visible=False, **look)
@@ -163,12 +170,13 @@ def put_into(widget: object, case: ShownCase, preset: str, opacities: Mapping[st
             volume.set_colormap_label(color_table(layer.colors))
         volumes.append(volume)
     widget.load_volumes(volumes)
+    return layers[0].volume
 
 
 def color_table(colors: Sequence[tuple[int, str, str]]) -> dict[str, list]:
     """Return rows (value, color, words) as NiiVue wants them: lists R, G, B, A over label values `I`, and `labels`."""
     values, shades, words = zip(*colors, strict=True)
-    red, green, blue = zip(*(bytes.fromhex(shade[1:]) for shade in shades), strict=True)
+    red, green, blue = zip(*map(rgb, shades), strict=True)
     return {
         "R": [0, *red],
         "G": [0, *green],
@@ -187,7 +195,21 @@ def view_in_itkwidgets(image: Volume, labels: Volume | None) -> None:
         "itkwidgets loads its viewer from the internet (start with `make lab ITKWIDGETS=1`); "
         "behind a firewall its area stays empty"
     )
-    display(view(image=image.data, label_image=None if labels is None else labels.data))
+    display(view(image=in_lps(image), label_image=None if labels is None else in_lps(labels)))
+
+
+def in_lps(volume: Volume) -> NgffImage:
+    """Return a volume as ITK has it: axes z, y, x, in mm of LPS; a grid that is askew is set straight."""
+    from ngff_zarr import to_ngff_image
+
+    x, y, _ = volume.data.shape
+    left, back, up = np.multiply(volume.affine @ [x - 1, y - 1, 0, 1], (-1, -1, 1, 1))[:3]
+    return to_ngff_image(
+        volume.data[::-1, ::-1].T,
+        dims=("z", "y", "x"),
+        scale=dict(zip("xyz", volume.spacing_mm, strict=True)),
+        translation={"x": left, "y": back, "z": up},
+    )
 
 
 def display(widget: object) -> None:

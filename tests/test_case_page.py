@@ -30,7 +30,7 @@ def label_map(**places):
 @pytest.fixture
 def files(tmp_path):
     """Image, reference and prediction of a case as files; the image's header has free text."""
-    hu = np.linspace(-1000, 400, np.prod(SHAPE)).reshape(SHAPE).round()
+    hu = np.linspace(-2000, 3000, np.prod(SHAPE)).reshape(SHAPE).round()
     paths = [tmp_path / name for name in ("ct_0000.nii.gz", "reference.nii.gz", "prediction.nii.gz")]
     write_image(paths[0], hu.astype(np.int16), GEOMETRY)
     image = nibabel.load(paths[0])

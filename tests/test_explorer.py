@@ -1,8 +1,12 @@
 """The widgets of notebook 11 do what they say, with no browser: what is chosen reaches the viewer and the table."""
 
+import gzip
+
+import nibabel
 import numpy as np
 import pytest
 
+from flare_core import viewer
 from flare_core.cases.labels import BY_NAME
 from flare_core.cases.nifti import Geometry, Volume
 from flare_core.evaluation.flare_rules import FLARE23
@@ -49,6 +53,19 @@ def test_a_case_opens_in_the_middle_of_its_target(explorer):
     assert explorer.target.options == (("Liver", "liver"),)
     assert explorer.view.scene.crosshair_pos == middle(3, 3, 3)
     assert "Liver" in explorer.table.value and "1.000" in explorer.table.value and "1.0</td>" in explorer.table.value
+
+
+@pytest.mark.parametrize("most_voxels", [12 * 10 * 8, 100], ids=["without_air", "coarser"])
+def test_the_planes_meet_in_the_target_of_a_body_off_center_in_a_large_image(monkeypatch, most_voxels):
+    monkeypatch.setattr(viewer, "MOST_VOXELS", most_voxels)
+    case = case_with("a", "liver", (11, 2, 6))
+    case.image.data[:8], case.image.data[:, 10:], case.image.data[..., :4] = -1000, -1000, -1000
+    explorer = Explorer(lambda system, name: case, ["nvauto"], ["a"], FLARE23)
+    explorer.open("nvauto", "a", "liver", "abdomen")
+    shown = nibabel.Nifti1Image.from_bytes(gzip.decompress(explorer.view.volumes[0].data))
+    assert np.prod(shown.shape) <= most_voxels
+    voxel = np.multiply(explorer.view.scene.crosshair_pos, shown.shape) - 0.5
+    np.testing.assert_allclose((shown.affine @ [*voxel, 1])[:3], [24, 6, 28])  # voxel (12, 3, 7) of 2 x 2 x 4 mm
 
 
 def test_another_case_takes_its_place_with_its_own_targets_and_scores(explorer):

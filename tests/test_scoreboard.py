@@ -2,12 +2,15 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from dataset_samples import add_image, add_index, add_labels
 
 from flare_core.cases.labels import ORGAN_NAMES, TARGET_NAMES
+from flare_core.evaluation.flare_rules import FLARE23
 from flare_core.inference.submission import submission_hash
 from flare_core.scoreboard import (
     CAME_ALONG,
@@ -49,6 +52,21 @@ def predict_perfectly(tiny_cohort):
     return put
 
 
+@pytest.fixture
+def foreign(tmp_path):
+    """Predictions for a dataset with label values of its own, whose first validation case has no labels."""
+    root = tmp_path / "foreign"
+    work = Workspace("nvauto", "smoke", str(root), tmp_path)
+    annotated = {"spleen_alone": ["spleen"], "with_tumor": ["spleen", "tumor"]}
+    for case in ("no_labels", *annotated):
+        add_image(root / "imagesVal" / f"{case}_0000.nii.gz")
+        add_labels(work.predictions / f"{case}.nii.gz", spleen=30, tumor=10)
+    add_labels(root / "labelsVal" / "spleen_alone.nii.gz", v1=30)
+    add_labels(root / "labelsVal" / "with_tumor.nii.gz", v1=30, v2=10)
+    add_index(root, labels={"background": 0, "spleen": 1, "tumor": 2}, annotated=annotated)
+    return work
+
+
 def write_committed(work, systems, variants=("as_published",)):
     """Result tables as `retrain` writes them, every score 0.25, false alarms of 3 ml."""
     work.results.mkdir(parents=True, exist_ok=True)
@@ -73,6 +91,29 @@ def test_nothing_to_show_is_said_with_what_makes_it(work_of):
         predicted_case(work, CASES[0])
     with pytest.raises(ValueError, match="no validation case 'nobody'"):
         predicted_case(work, "nobody")
+
+
+def test_references_are_read_as_their_dataset_says(foreign):
+    evaluation = evaluate_validation(foreign, FLARE23)
+    assert list(evaluation.cases) == ["spleen_alone", "with_tumor"] and evaluation.is_complete
+    rows = evaluation.summary_table().set_index("row")
+    assert rows.loc[["spleen", "tumor_bearing_cases"], "dsc"].tolist() == [1, 1]
+    assert rows.loc["tumor_free_cases", "cases"] == 0  # in the other one nobody looked for tumors
+    assert evaluation.lesions_table()["case"].tolist() == ["with_tumor"]
+    assert [entry.id for entry in foreign.dataset().validation if has_tumor(entry)] == ["with_tumor"]
+
+
+def test_a_missing_prediction_scores_zero_and_is_named(foreign):
+    (foreign.predictions / "with_tumor.nii.gz").unlink()
+    evaluation = evaluate_validation(foreign, FLARE23)
+    assert "prediction missing" in evaluation.failures["with_tumor"]
+    assert evaluation.summary_table().set_index("row").loc["spleen", "dsc"] == 0.5
+
+
+def test_validation_cases_without_labels_give_no_scores(foreign):
+    shutil.rmtree(Path(foreign.data) / "labelsVal")
+    with pytest.raises(ValueError, match="foreign: expected reference labels .* labelsVal"):
+        evaluate_validation(foreign, FLARE23)
 
 
 def test_rows_say_what_was_scored_now_and_what_came_along(work_of, predict_perfectly):
@@ -159,6 +200,8 @@ def test_the_shown_case_has_a_tumor_if_any_has(tiny_dataset):
     assert has_tumor(shown_entry(entries))
     without = [entry for entry in tiny_dataset.training if not entry.is_labeled]
     assert shown_entry(without) == without[0]
+    labeled = next(entry for entry in tiny_dataset.training if entry.is_labeled and not has_tumor(entry))
+    assert shown_entry([*without, labeled]) == labeled
 
 
 def test_ablations_are_shown_by_name_and_only_where_there_are_some(work_of):

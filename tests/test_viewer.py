@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -91,7 +93,8 @@ def test_showing_a_case_in_a_batch_imports_no_widget(tmp_path):
 
 def test_niivue_gets_the_layers_in_our_colors(case):
     image, labels = case
-    widget = viewer.niivue_widget(ShownCase("case", image, labels, volume(np.zeros_like(labels.data))), "bone")
+    widget = viewer.niivue_widget()
+    viewer.put_into(widget, ShownCase("case", image, labels, volume(np.zeros_like(labels.data))), "bone")
     ct, reference, prediction, error = widget.volumes
     assert [v.name.partition(".")[0] for v in widget.volumes] == ["image", "reference", "prediction", "error"]
     assert (ct.cal_min, ct.cal_max) == WINDOWS_HU["bone"]
@@ -103,9 +106,31 @@ def test_niivue_gets_the_layers_in_our_colors(case):
     assert error.colormap_label.labels[1:] == ["missed", "added", "other target"]
 
 
+def test_a_session_sees_the_case_in_a_widget_above_its_picture(lab, case, monkeypatch):
+    displayed = []
+    monkeypatch.setattr(viewer, "display", displayed.append)
+    assert isinstance(viewer.show_case(*case), Figure)
+    assert [[v.name for v in widget.volumes] for widget in displayed] == [["image.nii.gz", "reference.nii.gz"]]
+
+
 def test_a_widget_shows_another_case_in_the_same_place(case):
     image, labels = case
-    widget = viewer.niivue_widget(ShownCase("one", image, labels))
+    widget = viewer.niivue_widget()
+    viewer.put_into(widget, ShownCase("one", image, labels))
     assert [v.opacity for v in widget.volumes[1:]] == [viewer.OPACITY]
     viewer.put_into(widget, ShownCase("another", image), "lung")
     assert len(widget.volumes) == 1 and widget.volumes[0].cal_max == WINDOWS_HU["lung"][1]
+
+
+def test_itkwidgets_gets_both_volumes_in_mm_and_in_the_directions_of_itk(case, monkeypatch):
+    given = {}
+    monkeypatch.setitem(sys.modules, "itkwidgets", SimpleNamespace(view=lambda **volumes: given.update(volumes)))
+    data = np.zeros((4, 3, 2), np.uint8)
+    data[3, 1, 1] = 5
+    labels = Volume(data, Geometry.from_spacing(data.shape, (2, 1, 5), origin_mm=(10, -20, 100), axes="PSR"))
+    viewer.view_in_itkwidgets(replace(labels, data=data * 10.0), labels)
+    for image, value in ((given["image"], 50), (given["label_image"], 5)):
+        assert image.dims == ("z", "y", "x") and image.scale == {"x": 2, "y": 1, "z": 5}
+        (voxel,) = np.argwhere(np.asarray(image.data) == value)
+        place = {axis: image.translation[axis] + image.scale[axis] * at for axis, at in zip("zyx", voxel, strict=True)}
+        assert place == {"x": -16, "y": 19, "z": 105}  # in RAS+ 16, -19, 105 mm

@@ -78,11 +78,12 @@ class Reduction:
 
 
 def _block_means(data: np.ndarray, factors: tuple[int, int, int]) -> np.ndarray:
-    """Return means over blocks, rounded, int16; one layer of blocks at a time, so that memory stays small."""
+    """Return means over blocks, rounded and clipped to int16; one layer of blocks at a time, so that memory stays small."""
     x, y, z = (size // factor for size, factor in zip(data.shape, factors, strict=True))
-    means = np.empty((x, y, z), np.int16)
+    means, limits = np.empty((x, y, z), np.int16), np.iinfo(np.int16)
     for layer in range(z):
         part = data[:, :, layer * factors[2] : (layer + 1) * factors[2]]
         blocks = part.reshape(x, factors[0], y, factors[1], factors[2])
-        means[:, :, layer] = np.rint(blocks.mean(axis=(1, 3, 4), dtype=np.float32))
+        layer_means = np.rint(blocks.mean(axis=(1, 3, 4), dtype=np.float32))
+        means[:, :, layer] = layer_means.clip(limits.min, limits.max)
     return means

@@ -67,3 +67,9 @@ def test_labels_and_image_share_one_grid():
     assert shown[0].data.shape == shown[1].data.shape
     np.testing.assert_allclose(shown[0].affine, shown[1].affine)
     assert shown[1].data.dtype == np.uint8 and (shown[1].data == 1).all()
+
+
+def test_metal_stays_metal():
+    """Files of floats may hold more than 16 bits do."""
+    image = volume(np.full((2, 2, 2), 40000, np.float32))
+    assert (Reduction.of(image, 1).of_image(image).data == 32767).all()
