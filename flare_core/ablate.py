@@ -155,7 +155,7 @@ def _record(run: Run, submission: Submission, results: Path, timed: bool) -> Non
 
 
 def _facts(entry: Entry, out: Path, run: Run, submission: Submission, timed: bool) -> pd.DataFrame:
-    """Return rows (case, target, quantity, value) of one predicted case; the target of a stage's seconds is the stage."""
+    """Return rows (case, target, quantity, value) of one predicted case; seconds of a stage have it as target."""
     truth, found = read_labels(entry.labels), read_labels(out / f"{entry.id}.nii.gz", may_be_empty=True)
     record = json.loads((out / ".flare" / f"{entry.id}.json").read_text())
     rows = [("", quantity, record[quantity]) for quantity in COUNTS]

@@ -11,6 +11,9 @@ from pathlib import Path
 
 MATTERING = {"amx_bf16": "AMX-BF16", "avx512_bf16": "AVX512-BF16"}
 """Instructions that change how fast networks run, as Linux and as people call them."""
+CONTROL_GROUP = Path("/sys/fs/cgroup")
+QUOTAS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
+"""Files of a control group (version 2, 1) with the processor time that it may use, and in which time, both in us."""
 
 
 def processor_name() -> str:
@@ -24,8 +27,19 @@ def processor_name() -> str:
 
 
 def usable_cores() -> int:
-    """Return the cores that this process may use, which in a container are fewer than the machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the cores that this process may use, at least 1.
+
+    In a container these may be fewer than the machine's: those given to it (`docker run --cpuset-cpus`), or as many as
+    its processor time keeps busy (`--cpus`), rounded up.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for names in QUOTAS:
+        files = [CONTROL_GROUP / name for name in names]
+        if all(file.is_file() for file in files):
+            quota, period = " ".join(file.read_text() for file in files).split()
+            if quota.isdigit():  # else max, or -1: no limit
+                cores = min(cores, math.ceil(int(quota) / int(period)))
+    return max(1, cores)
 
 
 def high_water_mb(pid: int | str = "self", otherwise: float = math.nan) -> float:

@@ -29,8 +29,9 @@ LONGEST_PARAMETER = 1_000
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _ARROW = re.compile(r"^-+>\s*\d+\s?(.*)$", re.MULTILINE)
-_ACTIVE_HTML = re.compile(  # whatever runs or loads something when the page is opened
-    r"<(script|iframe|object|embed|link|meta|base)\b|<[^>]*\s(on\w+|src\s*=\s*[\"']?(?!data:))|javascript:|@import|url\(",
+_ACTIVE_HTML = re.compile(  # whatever looks as if it ran or loaded something when the page is opened
+    r"<(script|iframe|object|embed|link|meta|base|image)\b|javascript:|@import|url\("
+    r"|[\s/\"']((on[a-z]{3,}|srcset|poster|background)\s*=|src\s*=(?!\s*[\"']?data:))",
     re.IGNORECASE,
 )
 
@@ -139,6 +140,7 @@ def run_notebook(source: Path, parameters: Mapping[str, Any], folder: Path, time
         The outcome, `done` or `failed`.
     """
     import papermill
+    from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
@@ -165,6 +167,8 @@ def run_notebook(source: Path, parameters: Mapping[str, Any], folder: Path, time
         error = f"a cell took longer than {timeout_s:g} s"
     except DeadKernelError:
         error = "the kernel died (killed, or out of memory)"
+    except (RuntimeError, NoSuchKernel, FileNotFoundError) as failure:
+        error = f"the kernel did not start: {failure}"
     strip_outputs(partial)
     if not error:
         os.replace(partial, final)

@@ -24,6 +24,8 @@ from flare_core.storage import write_file
 KEY_TAG = "key"
 THUMBNAIL_PIXELS = (360, 270)
 TABLE_ENDINGS = (".csv", ".md", ".tex")
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data: file: 'self'"
+"""What a browser may run and load, whatever a notebook's output asks for; `file:` is for a report on a disk."""
 
 
 def build(outcomes: Sequence[Outcome], folder: Path, profile: str, tables: Path | None = None) -> Path:
@@ -38,21 +40,27 @@ def build(outcomes: Sequence[Outcome], folder: Path, profile: str, tables: Path 
         The path of the index.
     """
     outcomes = sorted(outcomes, key=lambda outcome: outcome.name)
-    chapters = []
-    for place, outcome in enumerate(outcomes):
-        before, after = outcomes[place - 1 : place], outcomes[place + 1 : place + 2]
-        content = _executed(folder, outcome)
-        title = _title(content, outcome)
-        if content is not None:
-            write_file(folder / f"{outcome.name}.html", _notebook_page(content, title, before, after))
-        picture, found = _key_outputs(content)
-        if picture:
-            write_file(folder / "pictures" / f"{outcome.name}.png", base64.b64decode(picture))
-        small = _thumbnails(content, folder, outcome.name)
-        chapters.append(Chapter(outcome, title, content is not None, bool(picture), found, small))
+    contents = {outcome.name: _executed(folder, outcome) for outcome in outcomes}
+    chapters = [_chapter(outcome, contents[outcome.name], folder) for outcome in outcomes]
+    shown = [chapter for chapter in chapters if chapter.has_page]
+    for place, chapter in enumerate(shown):
+        name, before, after = chapter.outcome.name, shown[place - 1 : place], shown[place + 1 : place + 2]
+        write_file(folder / f"{name}.html", _notebook_page(contents[name], chapter.title, before, after))
     index = folder / "index.html"
     write_file(index, _page(TITLE, "", index_body(chapters, profile, _copied(tables, folder))))
     return index
+
+
+def _chapter(outcome: Outcome, content: Any | None, folder: Path) -> Chapter:
+    """Write a notebook's pictures in the place of those, and of the page, that an earlier run left."""
+    name, pictures = outcome.name, folder / "pictures"
+    for path in (folder / f"{name}.html", pictures / f"{name}.png", *pictures.glob(f"{name}-*.jpg")):
+        path.unlink(missing_ok=True)
+    picture, found = _key_outputs(content)
+    if picture:
+        write_file(pictures / f"{name}.png", base64.b64decode(picture))
+    small = _thumbnails(content, folder, name)
+    return Chapter(outcome, _title(content, outcome), content is not None, bool(picture), found, small)
 
 
 def _executed(folder: Path, outcome: Outcome) -> Any | None:
@@ -124,7 +132,7 @@ def _copied(tables: Path | None, folder: Path) -> list[str]:
     return copied
 
 
-def _notebook_page(content: Any, title: str, before: Sequence[Outcome], after: Sequence[Outcome]) -> str:
+def _notebook_page(content: Any, title: str, before: Sequence[Chapter], after: Sequence[Chapter]) -> str:
     from nbconvert import HTMLExporter
     from pygments.formatters import HtmlFormatter
 
@@ -133,8 +141,8 @@ def _notebook_page(content: Any, title: str, before: Sequence[Outcome], after: S
     body, _ = HTMLExporter(template_name="basic").from_notebook_node(content)
     numbers = itertools.count(1)
     body = re.sub('<div (?=class="output_png )', lambda _: f"<div id=picture{next(numbers)} ", body)
-    backward = f"<a href='{before[0].name}.html'>{escape(before[0].name)}</a>" if before else ""
-    forward = f"<a href='{after[0].name}.html'>{escape(after[0].name)}</a>" if after else ""
+    backward = f"<a href='{before[0].outcome.name}.html'>{escape(before[0].outcome.name)}</a>" if before else ""
+    forward = f"<a href='{after[0].outcome.name}.html'>{escape(after[0].outcome.name)}</a>" if after else ""
     navigation = f"<nav><span>{backward}</span><a href='index.html'>overview</a><span>{forward}</span></nav>"
     return _page(title, navigation, body, HtmlFormatter(style="default").get_style_defs(".highlight"))
 
@@ -143,6 +151,7 @@ def _page(title: str, navigation: str, body: str, more_style: str = "") -> str:
     style = Path(__file__).with_name("report.css").read_text()
     return (
         "<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8>"
+        f'<meta http-equiv=Content-Security-Policy content="{POLICY}">'
         "<meta name=viewport content='width=device-width, initial-scale=1'>"
         f"<title>{escape(title)}</title><style>{style}{more_style}</style></head>"
         f"<body>{navigation}<main>{body}</main></body></html>\n"

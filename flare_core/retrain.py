@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -28,9 +29,10 @@ from flare_core.evaluation.tables import write_csv
 from flare_core.inference.predict import predict_files
 from flare_core.inference.submission import load_submission, submission_hash
 from flare_core.output_lock import only_run
-from flare_core.paths import results_of, run_of, submission_of
+from flare_core.paths import WEIGHTS, results_of, run_of, submission_of
 from flare_core.recipe import AS_PUBLISHED
 from flare_core.scoreboard import existing
+from flare_core.storage import write_file
 from flare_core.systems import SYSTEMS
 from flare_core.training.run import Run, assemble
 from flare_core.training.schedule import train_runs
@@ -220,9 +222,19 @@ def _case_quality(filled: Path, truth: Path) -> dict[str, float]:
 
 
 def ship(submission: Path, target: Path) -> None:
-    """Copy a submission folder to where `flare predict --model` and the notebooks take it from."""
+    """Copy a submission folder, with its card if it is shipped, to where `flare predict --model` takes it from.
+
+    What is there stays until all of the new one is; both lie in `.NAME.aside` while they change places.
+    """
+    aside = target.with_name(f".{target.name}.aside")
+    shutil.rmtree(aside, ignore_errors=True)
+    fresh = aside / target.name
+    shutil.copytree(submission, fresh)
+    if target.parent == WEIGHTS:
+        write_file(fresh / "README.md", model_cards.card(target.name, aside))
     if target.exists():
-        shutil.rmtree(target)
-    shutil.copytree(submission, target)
+        os.rename(target, aside / "older")
+    os.rename(fresh, target)
+    shutil.rmtree(aside)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     log.info("shipped %s: %.1f MB", json.dumps(target.name), size / 1e6)

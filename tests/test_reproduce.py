@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from notebook_builder import write_notebook
 
 from flare_core import report, report_index
@@ -150,6 +151,31 @@ def test_endless_cells_and_dead_kernels_end_as_failures(tmp_path, code, words):
     assert words in outcome.error
 
 
+def refuse_to_start(self, name):
+    raise NoSuchKernel(name)
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [("false", "Kernel died before replying"), ("/nowhere/python", "No such file"), (None, "No such kernel")],
+    ids=["ends at once", "of a folder that is gone", "unknown"],
+)
+def test_kernels_that_do_not_start_end_as_failures_in_a_report(batch, monkeypatch, program, words):
+    kernels = batch.notebooks / "kernels" / "python3"
+    kernels.mkdir(parents=True)
+    spec = {"argv": [program, "{connection_file}"], "display_name": "Python 3", "language": "python"}
+    (kernels / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(batch.notebooks))
+    if program is None:
+        monkeypatch.setattr(KernelSpecManager, "get_kernel_spec", refuse_to_start)
+    for name in ("00_a", "01_b"):
+        write_notebook(batch.notebooks / f"{name}.ipynb", "1")
+    outcomes = reproduce(batch, say=lambda line: None)
+    assert [outcome.status for outcome in outcomes] == ["failed", "failed"]
+    assert all(words in outcome.error and "\n" not in outcome.error for outcome in outcomes)
+    assert escape(outcomes[1].error) in (batch.reports / "index.html").read_text()
+
+
 @pytest.fixture
 def shared_input(tmp_path, monkeypatch):
     """One file in place of the package's sources, which someone may be editing while the tests run."""
@@ -205,6 +231,15 @@ ACTIVE = [
     "<a href='javascript:alert(1)'>x</a>",
     "<iframe srcdoc='x'></iframe>",
     "<style>@import 'https://example.org/x.css'</style>",
+    "<svg/onload=alert(1)>",
+    "<img/src=https://example.org/x.png>",
+    "<img srcset='data:, 1x, https://example.org/x.png 2x'>",
+    "<img alt='>' onerror=alert(1)>",
+]
+PASSIVE = [
+    f'<img src="data:image/png;base64,{PNG}">',
+    f"<img src=data:image/png;base64,{PNG} alt='one = 1'>",
+    "<p>Based on one source = <b>src</b></p>",
 ]
 
 
@@ -231,6 +266,16 @@ def test_active_outputs_are_dropped_and_passive_ones_kept(tmp_path, html):
     assert len(log.text) == 20_000
 
 
+@pytest.mark.parametrize("html", PASSIVE)
+def test_html_that_neither_runs_nor_loads_anything_is_kept(tmp_path, html):
+    path = write_notebook(tmp_path / "00_a.ipynb", "1")
+    content = nbformat.read(path, as_version=4)
+    content.cells[-1].outputs = [nbformat.v4.new_output("display_data", {"text/html": html})]
+    nbformat.write(content, path)
+    strip_outputs(path)
+    assert nbformat.read(path, as_version=4) == content
+
+
 def test_report_pages_run_nothing_and_load_nothing(batch):
     write_notebook(batch.notebooks / "00_a.ipynb", SHOW_PNG, "print('<script>')", title="Where <to> start")
     write_notebook(batch.notebooks / "02_c.ipynb", SHOW_PNG, SHOW_PNG, title="Twice")
@@ -245,6 +290,7 @@ def test_report_pages_run_nothing_and_load_nothing(batch):
     for page in pages:
         text = page.read_text()
         assert not re.search(r"<script|<link|<iframe|@import|url\(|\ssrc=.?https?:", text)
+        assert "Content-Security-Policy content=\"default-src 'none'; " in text.partition("<style>")[0]
     index = pages[-1].read_text()
     assert "00 Where &lt;to&gt; start" in index
     assert "<th>dsc</th>" in index and "0.5" in index
@@ -256,6 +302,26 @@ def test_report_pages_run_nothing_and_load_nothing(batch):
         page = batch.reports / (file or "index.html")
         assert page.exists(), target
         assert not place or f" id={place}" in page.read_text(), target
+
+
+def test_links_lead_only_to_pages_of_this_run(tmp_path):
+    names = ("00_a", "01_b", "02_c")
+    outcomes = [Outcome(name, "done", 0.0, "2026-01-01T00:00:00", {}) for name in names]
+    picture = nbformat.v4.new_output("display_data", {"image/png": PNG})
+    (tmp_path / "notebooks").mkdir()
+    for name in names:
+        path = write_notebook(tmp_path / "notebooks" / f"{name}.ipynb", "1", "2")
+        content = nbformat.read(path, as_version=4)
+        content.cells[-2].outputs = content.cells[-1].outputs = [picture]
+        nbformat.write(content, path)
+    report.build(outcomes, tmp_path, "mini")
+    (tmp_path / "notebooks" / "01_b.ipynb").unlink()
+    write_notebook(tmp_path / "notebooks" / "02_c.ipynb", "1")
+    report.build([outcomes[0], replace(outcomes[1], status="failed"), outcomes[2]], tmp_path, "mini")
+    assert {page.name for page in tmp_path.glob("*.html")} == {"00_a.html", "02_c.html", "index.html"}
+    assert {path.name for path in (tmp_path / "pictures").iterdir()} == {"00_a.png", "00_a-1.jpg", "00_a-2.jpg"}
+    linked = [set(re.findall(r"href='(\w+\.html)'", (tmp_path / f"{name}.html").read_text())) for name in names[::2]]
+    assert linked == [{"index.html", "02_c.html"}, {"index.html", "00_a.html"}]
 
 
 def test_the_index_begins_with_every_claim_and_its_verdict(tmp_path):

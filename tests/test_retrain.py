@@ -1,5 +1,6 @@
 """Result tables: the rows of a system, variant and seed that are made again are replaced, the others stay."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pandas as pd
 import pytest
 
 from flare_core import retrain as retraining
-from flare_core.retrain import retrain, update_results
+from flare_core.paths import WEIGHTS
+from flare_core.retrain import retrain, ship, update_results
 from flare_core.scoreboard import mean_over_seeds
 from flare_core.systems import SYSTEMS
 from flare_core.training.run import Run
@@ -113,10 +115,49 @@ def test_commands_that_write_at_once_lose_no_row(update):
     assert [row[-1] for row in update("nvauto", [])] == list(range(12))
 
 
+@pytest.fixture
+def shipping(tmp_path, monkeypatch):
+    """A submission as a run leaves it, and where an older one with its card lies."""
+    submission, target = tmp_path / "submission", tmp_path / "weights" / "dkfz_bs8"
+    monkeypatch.setattr(retraining, "WEIGHTS", target.parent)
+    shutil.copytree(WEIGHTS / "dkfz_bs8", submission, ignore=shutil.ignore_patterns("README.md"))
+    target.mkdir(parents=True)
+    (target / "README.md").write_text("card of the older one")
+    (target / "older.txt").write_text("older")
+    return submission, target
+
+
+def test_a_submission_is_shipped_with_its_card(shipping):
+    submission, target = shipping
+    ship(submission, target)
+    names = {path.relative_to(submission) for path in submission.rglob("*")}
+    assert {path.relative_to(target) for path in target.rglob("*")} == names | {Path("README.md")}
+    assert (target / "README.md").read_text() == (WEIGHTS / "dkfz_bs8" / "README.md").read_text()
+    assert list(target.parent.iterdir()) == [target]
+    ship(submission, submission.with_name("of_a_profile_that_is_not_shipped"))
+    assert not (submission.with_name("of_a_profile_that_is_not_shipped") / "README.md").exists()
+
+
+@pytest.mark.parametrize("broken", ["shutil.copytree", "flare_core.model_cards.card"])
+def test_what_was_shipped_stays_until_all_that_takes_its_place_is_there(shipping, monkeypatch, broken):
+    submission, target = shipping
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(broken, killed)
+        ship(submission, target)
+    assert (target / "older.txt").exists() and (target / "README.md").exists()
+    ship(submission, target)
+    assert list(target.parent.iterdir()) == [target] and not (target / "older.txt").exists()
+
+
 def test_seeds_are_averaged_for_display():
     rows = [("a", 0.2, "stmt", "as_published", 0), ("b", 0.5, "stmt", "as_published", 0)]
     rows += [("a", 0.4, "stmt", "as_published", 1), ("b", 0.7, "stmt", "as_published", 1)]
     table = pd.DataFrame(rows, columns=COLUMNS)
-    table = mean_over_seeds(table.assign(submission=[f"hash{seed}" for seed in table["seed"]]))
+    table = table.assign(submission=[f"hash{seed}" for seed in table["seed"]], steps=8000 + 80 * table["seed"])
+    table = mean_over_seeds(table)
     assert table.columns.tolist() == ["case", "system", "variant", "dsc"]
     assert table.dsc.round(6).tolist() == [0.3, 0.6]

@@ -116,7 +116,11 @@ def name_in(root: Path, path: Path) -> str:
 
 
 def advised(warning: str) -> tuple[str, str, str]:
-    """Return (check, what was found, what to do) for a warning of reading."""
+    """Return (check, what was found, what to do) for a warning of reading.
+
+    Raises:
+        ValueError: if there is no advice for it.
+    """
     for words, check, advice in _ADVICE:
         if re.search(words, warning):
             return check, warning.replace("; ", ", "), advice

@@ -10,7 +10,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import permutations
 
@@ -227,10 +227,6 @@ class Geometry:
     def voxel_ml(self) -> float:
         """Volume of one voxel in milliliters."""
         return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000.0
-
-    def with_forms(self, **changes: object) -> Geometry:
-        """Return the same geometry with other header fields."""
-        return Geometry(self.shape, self.affine, replace(self.forms, **changes))
 
 
 def corner_distance_mm(shape: Sequence[int], one: np.ndarray, other: np.ndarray) -> float:

@@ -170,6 +170,8 @@ def slabs_to_labels(
         table: what to write for each channel instead of its number (uint8; 0 for the first).
     Returns:
         `out`.
+    Raises:
+        ValueError: if the slabs end before the grid does.
     """
     columns, rows, along = (Between.of(n, m) for n, m in zip(grid_shape, out.shape, strict=True))
 

@@ -131,7 +131,7 @@ class Results:
         """Return how far the networks behind a side still learned, a row each, columns loss and validation_dice.
 
         Both are changes in the last fifth of the steps: of the mean loss against the fifth before, as a share; of the
-        Dice of the fold that was held out, from its last value before to its last of all (NaN where it is not recorded).
+        Dice of the fold that was held out, from its last value before to its last of all (NaN if it is not recorded).
         """
         rows = []
         for _, curve in self._history(side).groupby(["stage", "fold", "seed"]):

@@ -40,11 +40,12 @@ def nsd(reference: np.ndarray, prediction: np.ndarray, spacing_mm: Sequence[floa
     Args:
         reference, prediction: bool arrays of shape (X, Y, Z) on the same grid.
         spacing_mm: voxel edge lengths along X, Y, Z.
-        tolerance_mm: largest distance that counts as agreement, >= 0.
+        tolerance_mm: largest distance that counts as agreement, >= 0 and finite.
     Returns:
         A number in [0, 1]; 0 if exactly one mask is empty, NaN if both are (FLARE's value for that: `flare_rules`).
     Raises:
-        ValueError: if shapes differ, a mask is no boolean volume, a spacing is not positive or the tolerance negative.
+        ValueError: if shapes differ, a mask is no boolean volume, a spacing is not positive, or the tolerance is
+            negative or infinite.
     Reference:
         Nikolov et al. 2021 (surface Dice); google-deepmind/surface-distance.
     """
@@ -53,9 +54,9 @@ def nsd(reference: np.ndarray, prediction: np.ndarray, spacing_mm: Sequence[floa
         raise ValueError(
             f"surface Dice needs volumes and three spacings, got {reference.ndim} axes and {len(spacing_mm)} spacings"
         )
-    if not (all(np.isfinite(edge) and edge > 0 for edge in spacing_mm) and tolerance_mm >= 0):
+    if not (all(np.isfinite(edge) and edge > 0 for edge in spacing_mm) and 0 <= tolerance_mm < np.inf):
         raise ValueError(
-            "surface Dice needs positive spacings and a tolerance of at least 0, "
+            "surface Dice needs positive spacings and a finite tolerance of at least 0, "
             f"got {tuple(spacing_mm)} mm and {tolerance_mm} mm"
         )
     within = steps_within(spacing_mm, tolerance_mm, reference.shape)

@@ -45,18 +45,28 @@ class _NormOfSamples(torch.autograd.Function):
 
 
 class InstanceNorm(nn.InstanceNorm3d):
-    """`nn.InstanceNorm3d` with weights and without running statistics."""
+    """`nn.InstanceNorm3d` with weights and without running statistics, in float32 or float64."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (B, C, X, Y, Z) to the same shape."""
+        """Map (B, C, X, Y, Z) to the same shape.
+
+        Raises:
+            ValueError: if channels have one voxel, or are not as many as the weights, as in `nn.InstanceNorm3d`.
+            IndexError: if the batch is empty, as there.
+        """
+        if x.dim() != 5 or x.shape[1] != self.num_features or not len(x) or x.shape[2:].numel() < 2:
+            return super().forward(x)
         return _NormOfSamples.apply(x, self.weight, self.bias, self.eps)
 
 
 class PointwiseConvolution(nn.Conv3d):
-    """`nn.Conv3d` of 1 x 1 x 1 with a bias; its outputs have channels outermost, as the losses read logits."""
+    """`nn.Conv3d` of 1 x 1 x 1 with a bias, in float32 or float64.
+
+    Its outputs have channels outermost, as the losses read logits.
+    """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (B, inputs, X, Y, Z) to (B, outputs, X, Y, Z)."""
+        """Map (B, inputs, X, Y, Z) to (B, outputs, X, Y, Z); an empty batch stays empty."""
         weight = self.weight.flatten(1).expand(len(x), -1, -1)
         return torch.baddbmm(self.bias[:, None], weight, x.flatten(2)).unflatten(2, x.shape[2:])
 

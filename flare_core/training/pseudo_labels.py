@@ -21,7 +21,7 @@ import pandas as pd
 from flare_core.batch import SERIAL, BatchReport, Engine, Reused, map_cases
 from flare_core.cases.dataset import Dataset, Entry
 from flare_core.cases.labels import TARGETS
-from flare_core.cases.nifti import read_labels, write_labels
+from flare_core.cases.nifti import write_labels
 from flare_core.inference.stored_network import BadModel
 from flare_core.inference.submission import PARTS, Submission, load_submission, submission_hash
 from flare_core.output_lock import only_run
@@ -178,8 +178,3 @@ def _rows_if_made_from(made_from: dict, path: Path, record: Path) -> list[dict] 
         return known["rows"] if known["made_from"] == made_from and known["labels"] == file_hash(path) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def load_filled(entry: Entry, folder: Path) -> np.ndarray:
-    """Return the filled label map of a case (uint8, RAS+) from `write_pseudo_labels`'s folder."""
-    return read_labels(folder / "labelsTr" / f"{entry.id}.nii.gz").data

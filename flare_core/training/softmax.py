@@ -54,12 +54,12 @@ def softmax_sums(
     """Return the logarithm of every right channel's probability, and each channel's probabilities added up.
 
     Args:
-        logits: (B, C, N), any float type; computed in float32 at least.
+        logits: (B, C, N), any float type; computed in float32 at least. B and N may be 0.
         target: (B, N) int64 channels.
         taught: (B, C) bool: a channel that is not taught has probability 0 and gets no gradient. None: all are.
         power: 1 adds up probabilities, 2 their squares.
     Returns:
-        (B, N) and (B, C), both with a gradient.
+        (B, N) and (B, C), both with a gradient; sums over no voxels are 0.
     """
     silence = torch.zeros(logits.shape[:2], device=logits.device)
     if taught is not None:
@@ -70,5 +70,5 @@ def softmax_sums(
 def _runs(logits: torch.Tensor) -> list[slice]:
     """Return slices that cover all voxels."""
     samples, channels, voxels = logits.shape
-    length = max(1, CACHED // (samples * channels)) if logits.device.type == "cpu" else voxels
+    length = max(1, (CACHED // max(1, samples * channels)) if logits.device.type == "cpu" else voxels)
     return [slice(start, start + length) for start in range(0, voxels, length)]

@@ -35,6 +35,7 @@ from flare_core.evaluation.efficiency import (
 )
 from flare_core.evaluation.efficiency_table import COLUMNS, STAGES, EfficiencyTables, samples_file
 from flare_core.evaluation.memory import MB, Gpu, watch_process
+from flare_core.evaluation.tables import write_csv
 from flare_core.output_lock import only_run
 from flare_core.paths import WEIGHTS
 from flare_core.systems import SYSTEMS
@@ -167,6 +168,27 @@ def test_what_is_there_is_kept_unless_forced_or_measured_otherwise(tmp_path, pre
     images[0][1].write_bytes(b"another image of that name")
     measure_efficiency([retrained], images, out, predictor)
     assert len(calls(tmp_path)) == 9
+
+
+def test_a_row_keeps_its_samples_until_another_one_is_there(tmp_path, predictor, monkeypatch):
+    out, images = tmp_path / "efficiency.csv", scans(tmp_path, "first")
+    measure_efficiency([SUBJECT], images, out, predictor)
+    before = EfficiencyTables.read(out)
+
+    def killed(table, path):
+        if path == out and not table.equals(before.rows):
+            raise KeyboardInterrupt
+        return write_csv(table, path)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("flare_core.evaluation.efficiency_table.write_csv", killed)
+        patch.setattr("time.strftime", lambda *_: "a second later")
+        measure_efficiency([SUBJECT], images, out, predictor, force=True)
+    after = EfficiencyTables.read(out)
+    kept = after.samples[after.samples["run"].isin(after.rows["run"])]
+    assert after.rows.equals(before.rows) and kept.equals(before.samples)
+    measure_efficiency([SUBJECT], images, out, predictor)
+    assert EfficiencyTables.read(out).samples.equals(before.samples), "those without a row are gone"
 
 
 def test_hashes_that_look_like_numbers_stay_what_they_are(tmp_path, predictor):
@@ -381,14 +403,16 @@ def test_figures_draw_full_and_small_boards():
         names = part.systems
         drawn = [
             figures.memory_over_time(part.samples, part.shown, names),
-            figures.cost_over_slices(part.measured, published_efficiency(), names, part.limits),
+            figures.cost_over_slices(part.measured, published_efficiency(), names, part.limits, "mini"),
             figures.accuracy_against_time(cost_and_accuracy(part.shown, scores), names),
             figures.where_time_goes(part.shown, part.slices(), names),
         ]
         for figure in drawn:
             assert figure._repr_png_().startswith(b"\x89PNG")
         words = [text.get_text() for legend in drawn[1].legends for text in legend.get_texts()]
-        assert "area as printed by nvauto: ten times too large" in words and "ours, measured again here" in words
+        assert "area as printed by nvauto: ten times too large" in words
+        assert "ours (mini networks), one case measured anew for this figure" in words
+    assert {axes.get_ylim() for axes in drawn[2].axes} == {(0, 1)}, "organs and tumors on one scale"
     ends = [text.get_text() for text in drawn[3].axes[0].texts]
     assert ends == [" 4.0 s"]  # the stages that are told, and the rest
 

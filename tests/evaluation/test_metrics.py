@@ -238,5 +238,6 @@ def test_wrong_input_is_named():
         nsd(mask, mask, (1, 1), 1)
     with pytest.raises(ValueError, match="positive spacings"):
         nsd(mask, mask, (1, 0, 1), 1)
-    with pytest.raises(ValueError, match="at least 0"):
-        nsd(mask, mask, (1, 1, 1), -1)
+    for tolerance in (-1, math.inf, math.nan):
+        with pytest.raises(ValueError, match="at least 0"):
+            nsd(mask, mask, (1, 1, 1), tolerance)

@@ -52,6 +52,16 @@ def test_a_layer_takes_both_layouts(layer, layout):
     _assert_equal(nn.Sequential(layer), torch.randn(3, 6, 4, 5, 3, dtype=torch.float64).to(memory_format=layout))
 
 
+@pytest.mark.parametrize("shape", [(1, 6, 1, 1, 1), (0, 6, 4, 5, 3), (1, 5, 4, 5, 3), (1, 7, 4, 5, 3), (6, 4)])
+def test_a_norm_refuses_what_that_of_torch_refuses(shape):
+    errors = []
+    for kind in (nn.InstanceNorm3d, InstanceNorm):
+        with pytest.raises((ValueError, IndexError)) as refused:
+            kind(6, affine=True)(torch.zeros(shape))
+        errors.append((type(refused.value), str(refused.value)))
+    assert errors[0] == errors[1]
+
+
 @pytest.mark.parametrize("samples", [1, 2])
 def test_a_large_grid_is_normalized_in_float32_far_closer_than_bfloat16_would(samples):
     """Where the gradient has channels last and there is one sample, that of torch 2.13's instance norm is wrong."""

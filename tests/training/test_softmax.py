@@ -59,6 +59,10 @@ def test_where_only_one_of_the_results_is_used_the_other_adds_nothing(batch):
         torch.testing.assert_close(*gradients)
 
 
-def test_a_patch_without_voxels_has_empty_sums():
-    right, sums = softmax_sums(torch.zeros(1, 3, 0), torch.zeros(1, 0, dtype=torch.int64), power=2)
-    assert right.shape == (1, 0) and not sums.any()
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize(("samples", "voxels"), [(1, 0), (0, 5)])
+def test_no_voxels_and_no_samples_have_empty_sums(device, samples, voxels):
+    logits = torch.zeros(samples, 3, voxels, device=device)
+    right, sums = softmax_sums(logits, torch.zeros(samples, voxels, dtype=torch.int64, device=device), power=2)
+    assert right.shape == (samples, voxels) and sums.shape == (samples, 3)
+    assert device == "meta" or not sums.any()
