@@ -59,8 +59,9 @@ def draw(image: Path, labels: Path, prediction: Path) -> None:
         np.ascontiguousarray(read_labels(labels).data),
         np.ascontiguousarray(read_labels(prediction).data),
     )
-    save(comparison([real], "coronal"), "real_ct_coronal", FIGURES)
-    save(comparison([real], "axial"), "real_ct_axial", FIGURES)
+    title = f"{SHOWN}, profile mini: trained on synthetic cases alone"
+    save(comparison([real], "coronal", title=title), "real_ct_coronal", FIGURES)
+    save(comparison([real], "axial", title=title), "real_ct_axial", FIGURES)
     made = [(seed, generate_case(seed, group, "mini")) for seed, group in NEIGHBORS]
     cases = [CaseView(f"Cohort, seed {seed}", case.image_hu, case.spacing_mm, case.truth) for seed, case in made]
     save(case_grid([*cases, replace(real, prediction=None)]), "cohort_beside_real_ct", FIGURES)

@@ -34,6 +34,8 @@ OTHER_HARDWARE = (
     "time and memory: ours are of this profile's networks on the device that the provenance names, the printed ones of "
     "the published networks on a GPU"
 )
+NOT_MEANT = ("misprint", "implausible")
+"""Flags of printed values that nothing of ours is compared with."""
 FACTS = [name for name in PROVENANCE if name != "system"]
 
 
@@ -128,7 +130,8 @@ def paper_table(results: OurResults, paper: str, number: int) -> PaperTable:
     counted["system"] = [line.system or own for line, own in zip(told, counted["system"], strict=True)]
     ours = [_ours(cell, line, results) for cell, line in zip(counted.itertuples(), told, strict=True)]
     cells = counted.join(pd.DataFrame(ours))[~cells["column"].map(repeats)]
-    doubts = _doubts(paper, number) + ((OTHER_HARDWARE,) if cells["metric"].isin(COSTS).any() else ())
+    unlike = dict.fromkeys(line.reason for line in told if line.source and line.reason)
+    doubts = (*_doubts(paper, number), *unlike, *((OTHER_HARDWARE,) if cells["metric"].isin(COSTS).any() else ()))
     title = f"{paper}, table {number}: {cells['caption'].iloc[0]}"
     return PaperTable(title, warning(results.work), cells, doubts)
 
@@ -156,9 +159,10 @@ def _ours(cell: Any, line: Any, results: OurResults) -> dict[str, Any]:
         return row | {"empty": str(reason)}
     scale = PER_UNIT.get(cell.unit, 1.0)
     row["ours"], row["ours_spread"] = scale * row["ours"], scale * row["ours_spread"]
-    if cell.metric in POINTS:
+    is_meant = cell.flag not in NOT_MEANT
+    if is_meant and cell.metric in POINTS:
         row["difference"] = row["ours"] - cell.mean
-    elif cell.metric in COSTS:
+    elif is_meant and cell.metric in COSTS:
         row["difference"] = row["ours"] / cell.mean
     return row | {"source": line.source, "profile": results.work.profile}
 

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch, Rectangle
 from flare_core.cases.interpolation import nearest_indices
 from flare_core.cases.labels import TARGETS
 from flare_core.evaluation.case_figures import window_layout
-from flare_core.evaluation.slices import CaseView
+from flare_core.evaluation.slices import PLANE_AXES, CaseView
 from flare_core.evaluation.style import (
     ACCENT,
     FAINT,
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from flare_core.inference.trace import WindowRecord
 
-PLANES = {"sagittal": 0, "coronal": 1, "axial": 2}
 BOX_COLORS = (SECOND, ACCENT, "#2a9d4a", INK)
 ORIGIN_COLORS = (ACCENT, SECOND, "#b3414f", "#f3e2a9", FAINT)
 
@@ -53,7 +52,7 @@ def volumes_side_by_side(
         panels: title to (volume (X, Y, Z) in RAS+, spacing in mm); each panel has its own gray scale, from the 2nd to
             the 98th percentile.
         marks: title to what its left and its right edge are called, and the unit of its values ("" for none).
-        plane: a key of `PLANES`.
+        plane: a key of `slices.PLANE_AXES`.
         width_in: width of the figure in inches.
     Returns:
         One panel a volume, in order.
@@ -198,7 +197,7 @@ def regions_on_body(
 
 def _middle(volume: np.ndarray, spacing_mm: Sequence[float], plane: str) -> tuple[np.ndarray, tuple[float, float]]:
     """Return the middle slice as it is shown, and its width and height in mm."""
-    axis = PLANES[plane]
+    axis = PLANE_AXES[plane]
     first, second = (a for a in range(3) if a != axis)
     picture = _shown(np.take(volume, volume.shape[axis] // 2, axis))
     return picture, (volume.shape[first] * spacing_mm[first], volume.shape[second] * spacing_mm[second])

@@ -92,8 +92,8 @@ def shipped_networks(weights: Path = paths.WEIGHTS) -> list[dict[str, str]]:
     Args:
         weights: folder with `<system>/.../model.json`; one without any gives an empty list.
     Returns:
-        One row a network: where it lies, what it was trained on, its best validation Dice, its SHA-256, and whether its
-        recipe is still the one in `systems/`.
+        One row a network: where it lies, what it was trained on, its best Dice on the held-out fold, its SHA-256, and
+        whether its recipe is still the one in `systems/`.
     """
     rows = []
     for file in sorted(weights.glob("*/**/model.json")):
@@ -103,7 +103,7 @@ def shipped_networks(weights: Path = paths.WEIGHTS) -> list[dict[str, str]]:
             {
                 "network": str(file.parent.relative_to(weights)),
                 "trained on": f"{model.get('dataset', '?')}, seed {model.get('run_seed', '?')}",
-                "validation Dice": f"{dice:.3f}" if dice >= 0 else "not validated",
+                "held-out Dice": f"{dice:.3f}" if dice >= 0 else "not validated",
                 "sha256": str(model.get("sha256", ""))[:12],
                 "recipe": "as in this version" if _is_current(model) else "has changed since: stale",
             }

@@ -53,7 +53,7 @@ def committed(name, system):
 def test_every_printed_cell_has_a_line_that_says_what_of_ours_belongs_there():
     lines = counterparts()
     assert set(lines["source"]) <= {"", *SOURCES}
-    assert lines["source"].eq("").eq(lines["reason"].ne("")).all(), "a source, or the reason why there is none"
+    assert (lines["source"].ne("") | lines["reason"].ne("")).all(), "a source, or the reason why there is none"
     cells = published_tables()
     for line in lines.itertuples():
         same = cells[(cells["paper"] == line.paper) & (cells["table"] == int(line.table))]
@@ -94,6 +94,20 @@ def test_scores_are_the_means_over_cases_in_percent(tables):
     )
     other = cell(table, "Liver", "DSC(%)", "Online Validation")
     assert np.isnan(other.ours) and "one validation set" in other.empty
+
+
+def test_what_cannot_be_meant_is_not_compared(tables):
+    flagged = pd.concat([table.cells for table in tables.values()]).query("flag in ('misprint', 'implausible')")
+    assert flagged["ours"].notna().sum() == 25 and flagged["difference"].isna().all()
+    misprint = cell(tables["stmt_table4"], "Esophagus", "DSC(%)", "Public Validation")
+    assert (misprint.flag, misprint.printed[:5]) == ("misprint", "92.39")
+    areas = tables["nvauto_table5"]
+    assert not areas.colors()["Total GPU (MB)"].any() and areas.colors()["Running Time (s)"].any()
+
+
+def test_a_counterpart_that_is_unlike_is_noted_under_the_table(tables):
+    (note,) = (line for line in tables["efficient_nnunet_table6"].doubts if "four times the weights" in line)
+    assert "on the student's grid" in note
 
 
 def test_an_average_of_organs_leaves_the_tumor_out(tables):

@@ -373,8 +373,8 @@ def test_shipped_networks_say_where_they_come_from_and_whether_they_are_stale(tm
         (tmp_path / "nvauto" / name / "model.json").write_text(json.dumps(model | changes))
     rows = report_index.shipped_networks(tmp_path)
     assert [row["network"] for row in rows] == [str(Path("nvauto") / name) for name in ("fold0", "fold1", "fold2")]
-    assert (rows[0]["sha256"], rows[0]["validation Dice"]) == ("ab" * 6, "0.750")
-    assert rows[2]["validation Dice"] == "not validated"
+    assert (rows[0]["sha256"], rows[0]["held-out Dice"]) == ("ab" * 6, "0.750")
+    assert rows[2]["held-out Dice"] == "not validated"
     assert ["stale" in row["recipe"] for row in rows] == [False, True, True]
 
 

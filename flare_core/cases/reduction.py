@@ -78,7 +78,7 @@ class Reduction:
 
 
 def _block_means(data: np.ndarray, factors: tuple[int, int, int]) -> np.ndarray:
-    """Return means over blocks, rounded, clipped to int16; one layer of blocks at a time, so that memory stays small."""
+    """Return means over blocks, rounded, clipped to int16; one layer of blocks at a time, to keep memory small."""
     x, y, z = (size // factor for size, factor in zip(data.shape, factors, strict=True))
     means, limits = np.empty((x, y, z), np.int16), np.iinfo(np.int16)
     for layer in range(z):

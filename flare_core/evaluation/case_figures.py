@@ -40,6 +40,7 @@ from flare_core.evaluation.style import (
     styled,
 )
 
+TINT = to_rgba(SECOND, 0.25)
 WIDEST_TITLE = 28
 """Characters that stand above a picture of a quarter of the page."""
 
@@ -77,13 +78,16 @@ def case_montage(case: CaseView, point: Sequence[int] | None = None, window: str
 
 
 @styled
-def comparison(cases: Sequence[CaseView], plane: str = "axial", window: str = "abdomen") -> PaperFigure:
+def comparison(
+    cases: Sequence[CaseView], plane: str = "axial", window: str = "abdomen", title: str = ""
+) -> PaperFigure:
     """Show image, reference, prediction and error of cases, one row each.
 
     Args:
         cases: with labels and prediction.
         plane: "axial", "coronal" or "sagittal"; the slice is the one on which the reference shows most targets.
         window: a name in `slices.WINDOWS_HU`.
+        title: above the figure, for instance whose predictions they are.
     Raises:
         ValueError: if there is no case, or one lacks labels or prediction.
     """
@@ -101,10 +105,12 @@ def comparison(cases: Sequence[CaseView], plane: str = "axial", window: str = "a
         draw_errors(row[3], case, plane, index)
         lines = f"{case.title}, slice {index}".splitlines()
         row[0].set_title("\n".join(fill(line, WIDEST_TITLE) for line in lines), fontsize=9)
-        for axes, title in zip(row[1:], ("Reference", "Prediction", "Error"), strict=True):
-            axes.set_title(title, fontsize=9, weight="normal")
+        for axes, name in zip(row[1:], ("Reference", "Prediction", "Error"), strict=True):
+            axes.set_title(name, fontsize=9, weight="normal")
     errors = [(MISSED, "missed"), (ADDED, "added"), (CONFUSED, "given to another target")]
     target_legend(figure, [array for case in cases for array in (case.labels, case.prediction)], errors)
+    if title:
+        figure.suptitle(title, fontsize=11, weight="bold")
     fit_pictures(figure, panels)
     return figure
 
@@ -160,7 +166,7 @@ def window_layout(
         raise ValueError("a window layout needs at least one grid")
     extents = [slice_extent(case.image_hu.shape, case.spacing_mm, plane) for case, _ in rows]
     heights = [min(5.5 if len(rows) == 1 else 3.4, 4.2 * extent[3] / extent[1]) for extent in extents]
-    figure = new_figure(9.6, sum(heights) + 0.45 * len(rows) + 0.25)
+    figure = new_figure(9.6, sum(heights) + 0.45 * len(rows) + 0.55)
     panels = figure.subplots(len(rows), 2, squeeze=False, height_ratios=heights)
     for (left, right), (case, windows) in zip(panels, rows, strict=True):
         index = case.image_hu.shape[PLANE_AXES[plane]] // 2
@@ -168,8 +174,10 @@ def window_layout(
         draw_slice(left, case, plane, index, "abdomen")
         for number, (start, size) in enumerate(cut):
             corner, edges = _box(start, size, case, plane)
-            face = to_rgba(SECOND, 0.25) if number == 0 and len(cut) > 1 else "none"
+            face = TINT if number == 0 and len(cut) > 1 else "none"
             left.add_patch(Rectangle(corner, *edges, edgecolor=SECOND, facecolor=face, linewidth=1.2))
+        for word in left.texts:
+            word.set_bbox({"facecolor": "black", "linewidth": 0, "pad": 1.2})  # not on a window's edge
         cover = _coverage(case.image_hu.shape, cut, plane)
         most = int(max(1, cover.max()))
         extent = slice_extent(case.image_hu.shape, case.spacing_mm, plane)
@@ -179,6 +187,9 @@ def window_layout(
         bar.set_ticks(sorted({0, most // 2, most}))
         left.set_title(f"{case.title}: {_counted(windows)}, {len(cut)} through this slice", fontsize=9)
         right.set_title("Windows on each voxel, and the body's outline", fontsize=9, weight="normal")
+    faces = {"a window": "none", "the first window": TINT}
+    marks = [Patch(facecolor=face, edgecolor=SECOND, label=name) for name, face in faces.items()]
+    figure.legend(handles=marks, loc="outside lower left", ncols=len(marks))
     return figure
 
 

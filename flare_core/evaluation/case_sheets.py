@@ -62,7 +62,7 @@ def case_sheet(
         window: gray window, a name in `slices.WINDOWS_HU`.
         target: whose row is marked; none if it is not in the table.
     Returns:
-        Above: reference as solid, prediction as dashed contours; below: voxels that are wrong. Thin lines show where
+        Above: the reference as areas, the prediction as contours; below: voxels that are wrong. Thin lines show where
         the other two planes run.
     """
     extents = [slice_extent(case.image_hu.shape, case.spacing_mm, plane) for plane in PLANES]
@@ -77,14 +77,14 @@ def case_sheet(
             draw_slice(axes, case, plane, index, window)
             draw_cross(axes, case, plane, point)
             axes.set_anchor("N")
-        draw_contours(above, case.labels, case.spacing_mm, plane, index)
-        draw_contours(above, case.prediction, case.spacing_mm, plane, index, linestyle="--")
+        draw_targets(above, case.labels, case.spacing_mm, plane, index)
+        draw_contours(above, case.prediction, case.spacing_mm, plane, index)
         draw_errors(below, case, plane, index)
         above.set_title(f"{plane.capitalize()}, slice {index}", fontsize=9, weight="normal")
     _write_table(figure.add_subplot(grid[:, 3]), table, target)
     figure.suptitle(f"{case.title}   ({window} window)", x=0.01, ha="left", fontsize=11, weight="bold")
-    lines = {"reference": "-", "prediction": "--"}
-    handles = [Line2D([], [], color=MUTED, linestyle=style, label=name) for name, style in lines.items()]
+    handles = [Patch(color=to_rgba(MUTED, 0.4), label="reference: areas")]
+    handles += [Line2D([], [], color=MUTED, label="prediction: outlines")]
     errors = {"missed": MISSED, "added": ADDED, "given to another target": CONFUSED}
     handles += [Patch(color=color, label=name) for name, color in errors.items()]
     figure.legend(handles=handles, loc="outside lower left", ncols=len(handles))

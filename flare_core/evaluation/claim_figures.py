@@ -5,20 +5,22 @@ Serves notebook 09 and the README.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from flare_core.evaluation.claims import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, REPRODUCED, Finding, shown
+from flare_core.evaluation.claims import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, REPRODUCED, Finding, overall, shown
 from flare_core.evaluation.style import ACCENT, FAINT, INK, MUTED, SECOND, PaperFigure, new_figure, styled
 
 LOOKS = {REPRODUCED: ("o", ACCENT), CONTRADICTED: ("X", SECOND), INCONCLUSIVE: ("s", MUTED)}
+PALE = 0.5
 POINTS, TIMES = (-50, -20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20, 50), (0.1, 0.2, 0.5, 1, 2, 4, 8)
 TITLES = {
-    "points": "Difference in points (%); the scale is logarithmic beyond 1",
+    "points": "Points (hundredths) of a score, share or growth; logarithmic beyond 1",
     "times": "Ratio",
     "ml": "Difference in ml",
 }
@@ -31,8 +33,9 @@ def forest(findings: Sequence[Finding]) -> PaperFigure:
     Args:
         findings: at least one; those of one claim stand together.
     Returns:
-        A row a test: ours as a mark of its verdict's shape and color, the interval as a line, the published effect as a
-        white diamond, and shaded where the claim would hold. What is not tested says so.
+        A row a test: ours as a mark of its verdict's shape and color (open and pale where its claim as a whole has
+        another verdict), the interval as a line, the published effect as a white diamond, and shaded where the claim
+        would hold. What is not tested says so.
     Raises:
         ValueError: if there is no finding.
     """
@@ -43,20 +46,23 @@ def forest(findings: Sequence[Finding]) -> PaperFigure:
     heights = [len(rows) + 0.2 for rows in panels.values()]  # as many units as `_panel` shows
     figure = new_figure(8.6, 0.4 + 0.5 * len(panels) + 0.23 * sum(heights))
     axes = figure.subplots(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
+    verdicts = {name: overall([f for f in findings if f.claim == name]) for name in {f.claim for f in findings}}
     for panel, (unit, rows) in zip(axes, panels.items(), strict=True):
-        _panel(panel, rows, unit)
+        _panel(panel, rows, unit, verdicts)
     marks = [
         Line2D([], [], marker=marker, color=color, markersize=6, label=verdict)
         for verdict, (marker, color) in LOOKS.items()
     ]
+    open_mark = {"color": MUTED, "markerfacecolor": "white", "alpha": PALE}
+    marks.append(Line2D([], [], marker="o", markersize=6, label="open: this test, not its claim", **open_mark))
     marks.append(_diamond(label="published"))
     marks.append(Patch(facecolor=FAINT, label="the claim holds"))
-    figure.legend(handles=marks, loc="outside upper left", ncols=len(marks))
+    figure.legend(handles=marks, loc="outside upper left", ncols=3)
     return figure
 
 
-def _panel(axes: Axes, rows: Sequence[Finding], unit: str) -> None:
-    """Draw the tests that share a unit."""
+def _panel(axes: Axes, rows: Sequence[Finding], unit: str, verdicts: Mapping[str, str]) -> None:
+    """Draw the tests that share a unit; `verdicts` are those of whole claims."""
     scale = 100 if unit == "points" else 1
     _scale(axes, rows, unit, scale)
     left, right = axes.get_xlim()
@@ -71,8 +77,11 @@ def _panel(axes: Axes, rows: Sequence[Finding], unit: str) -> None:
             axes.annotate(NOT_TESTED, (1.01, row), xycoords=("axes fraction", "data"), va="center", fontsize=7)
             continue
         marker, color = LOOKS[finding.verdict]
+        is_whole = finding.verdict == verdicts[finding.claim]
+        look = {"facecolor": color, "edgecolor": "white"} if is_whole else {"facecolor": "white", "edgecolor": color}
+        color = to_rgba(color, 1 if is_whole else PALE)
         axes.plot([scale * finding.low, scale * finding.high], [row + 0.12] * 2, color=color, linewidth=2, zorder=6)
-        axes.scatter(scale * finding.effect, row + 0.12, marker=marker, s=44, color=color, edgecolor="white", zorder=7)
+        axes.scatter(scale * finding.effect, row + 0.12, marker=marker, s=44, zorder=7, **look)
         text = shown(finding.effect, unit)
         axes.annotate(text, (1.01, row), xycoords=("axes fraction", "data"), va="center", fontsize=7)
     axes.set(yticks=range(len(rows)), yticklabels=[f"{f.claim}: {f.test}" for f in rows])

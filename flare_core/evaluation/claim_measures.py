@@ -171,7 +171,7 @@ class Results:
         rows = self._efficiency(side, MEASURES["seconds a case"])
         said = [f"sizes are chosen, one run each on {rows['processor'].iloc[0]}"]
         if MEASURES[side.measure].column == "growth":
-            ends = ", ".join(f"{r.peak_mb:.0f} MB at {r.slices} slices" for r in (rows.iloc[0], rows.iloc[-1]))
+            ends = ", ".join(f"{r.peak_mb:.0f} MiB at {r.slices} slices" for r in (rows.iloc[0], rows.iloc[-1]))
             said.append(f"whole peaks: {ends}")
         return said
 

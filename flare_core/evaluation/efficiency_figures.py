@@ -1,7 +1,7 @@
 """Draw what predictions cost: memory over time, time and memory over size, accuracy against time, where the time goes.
 
 Serves notebook 08. Every function takes tidy tables (`efficiency_table.COLUMNS`) and returns a figure; `style.save`
-writes it. Units: s, MB of 2**20 bytes, MB s.
+writes it. Units: s, and what the tables call MB are MiB, drawn as GiB.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STAGE_TITLES = dict.fromkeys(STAGES, "") | {
     "other": "not told apart",
 }
 MOST_PANELS_A_ROW = 3
-MEASURE_TITLES = {"seconds": "Time (s)", "peak_mb": "Peak memory (GB)", "area_mb_s": "Area (GB s)"}
+MEASURE_TITLES = {"seconds": "Time (s)", "peak_mb": "Peak memory (GiB)", "area_mb_s": "Area (GiB s)"}
 NO_LIMITS: Mapping[str, Limits] = {}
 LIMITS = {"seconds": "time_s", "peak_mb": "memory_mib"}
 MADE_NOW = "made now"
@@ -87,14 +87,18 @@ def _size_colors(slices: pd.Series) -> dict[float, tuple[float, float, float]]:
 
 def _memory_words(rows: pd.DataFrame) -> str:
     """Say which memory is drawn."""
-    words = {"host": "Memory of the process (GB)", "gpu": "GPU memory (GB)"}
+    words = {"host": "Memory of the process (GiB)", "gpu": "GPU memory (GiB)"}
     kinds = set(rows["memory"])
-    return words[kinds.pop()] if len(kinds) == 1 else "Memory: GPU where used (GB)"
+    return words[kinds.pop()] if len(kinds) == 1 else "Memory: GPU where used (GiB)"
 
 
 @styled
 def cost_over_slices(
-    rows: pd.DataFrame, published: pd.DataFrame, submissions: Sequence[str], limits: Mapping[str, Limits] = NO_LIMITS
+    rows: pd.DataFrame,
+    published: pd.DataFrame,
+    submissions: Sequence[str],
+    limits: Mapping[str, Limits] = NO_LIMITS,
+    profile: str = "",
 ) -> PaperFigure:
     """Show time, peak and area over the number of slices: ours beside what the papers print.
 
@@ -105,6 +109,7 @@ def cost_over_slices(
             out. A value that its `flag` names is drawn as printed, but crossed out.
         submissions: one column of panels each, in order.
         limits: what a submission's challenge tolerates, drawn as a dashed line.
+        profile: whose networks ours are; the legend names it, since the papers' are of another size.
     Returns:
         Three rows of panels with logarithmic axes that each row shares.
     Raises:
@@ -131,7 +136,9 @@ def cost_over_slices(
             _size_axes(axes, title if column == 0 else "")
         panels[0, column].set_title(name, fontsize=9)
         panels[-1, column].set_xlabel("Slices")
-    _cost_legend(figure, colors, ours, published[published["system"].isin(submissions)], bool(limits))
+    entries = _own_entries(colors, ours, f"ours ({profile} networks)" if profile else "ours")
+    entries += _printed_entries(published[published["system"].isin(submissions)], bool(limits))
+    figure.legend([mark for _, mark in entries], [name for name, _ in entries], loc="outside lower center", ncols=2)
     return figure
 
 
@@ -167,17 +174,22 @@ def _size_axes(axes: Axes, ylabel: str) -> None:
     axes.grid(axis="y")
 
 
-def _cost_legend(
-    figure: PaperFigure, colors: dict[str, str], ours: pd.DataFrame, printed: pd.DataFrame, is_limited: bool
-) -> None:
-    """Name the marks, and say what the crossed points are."""
+def _own_entries(colors: dict[str, str], ours: pd.DataFrame, whose: str) -> list[tuple[str, Line2D]]:
+    """Return words and mark of every way in which ours were measured."""
     came_along = ours[ours["made"] != MADE_NOW]["way"].unique()
-    entries = [(f"ours, {name}", Line2D([], [], color=colors[name], marker="o", markersize=3.6)) for name in came_along]
+    entries = [
+        (f"{whose}, {name}", Line2D([], [], color=colors[name], marker="o", markersize=3.6)) for name in came_along
+    ]
     if (ours["made"] == MADE_NOW).any():
         ring = {"marker": "o", "markersize": 7, "markerfacecolor": "none", "markeredgecolor": INK}
-        entries.append(("ours, measured again here", Line2D([], [], linestyle="", **ring)))
+        entries.append((f"{whose}, one case measured anew for this figure", Line2D([], [], linestyle="", **ring)))
+    return entries
+
+
+def _printed_entries(printed: pd.DataFrame, is_limited: bool) -> list[tuple[str, Line2D]]:
+    """Return words and marks of what the papers print, and say what the crossed points are."""
     diamond = Line2D([], [], color=SECOND, linestyle=":", marker="D", markersize=4)
-    entries.append(("printed in the paper (GPU memory)", diamond))
+    entries = [("printed in the paper: published networks, GPU memory", diamond)]
     wrong = printed[printed["flag"] == "area_mb_s"].dropna(subset="slices")
     if len(wrong):
         words = f"area as printed by {', '.join(wrong['system'].unique())}: ten times too large"
@@ -185,7 +197,7 @@ def _cost_legend(
     if is_limited:
         dashes = Line2D([], [], color=MUTED, linewidth=0.8, linestyle=(0, (5, 3)))
         entries.append(("tolerated by the challenge", dashes))
-    figure.legend([mark for _, mark in entries], [name for name, _ in entries], loc="outside lower center", ncols=2)
+    return entries
 
 
 @styled
@@ -196,7 +208,7 @@ def accuracy_against_time(table: pd.DataFrame, submissions: Sequence[str]) -> Pa
         table: columns `submission`, `measure` (one panel each), `dsc` (a fraction), `seconds`, `area_mb_s`, `sizes`.
         submissions: order of the colors.
     Returns:
-        One panel a measure; up and left is better, and a small bubble.
+        One panel a measure, on the same axes; up and left is better, and a small bubble.
     Raises:
         ValueError: if there is no row.
     """
@@ -204,9 +216,9 @@ def accuracy_against_time(table: pd.DataFrame, submissions: Sequence[str]) -> Pa
         raise ValueError("accuracy against time needs a submission that is measured and scored")
     measures = list(dict.fromkeys(table["measure"]))
     figure = new_figure(1.6 + 3.9 * len(measures), 3.8)
-    panels = figure.subplots(1, len(measures), sharex=True, squeeze=False)[0]
+    panels = figure.subplots(1, len(measures), sharex=True, sharey=True, squeeze=False)[0]
     colors = dict(zip(submissions, seaborn.color_palette(SERIES, len(submissions)), strict=True))
-    largest = table["area_mb_s"].max()
+    largest, top = table["area_mb_s"].max(), table["dsc"].max()
     for axes, measure in zip(panels, measures, strict=True):
         part = table[table["measure"] == measure].sort_values("area_mb_s", ascending=False)
         sizes = 60 + 1100 * part["area_mb_s"] / largest
@@ -214,9 +226,7 @@ def accuracy_against_time(table: pd.DataFrame, submissions: Sequence[str]) -> Pa
                      edgecolor=INK, linewidth=0.8, clip_on=False)  # fmt: skip
         axes.scatter(part["seconds"], part["dsc"], s=5, color=INK, clip_on=False)
         axes.set(title=measure, xlabel="Mean time a case (s)", xlim=(0, 1.2 * table["seconds"].max()))
-        top = part["dsc"].max()
-        highest = 1.0 if top > 0.5 else max(0.05, 1.3 * top)
-        axes.set_ylim(0, highest)
+        axes.set_ylim(0, 1.0 if top > 0.5 else max(0.05, 1.3 * top))
         without = [name for name in submissions if name in set(table["submission"]) - set(part["submission"])]
         words = f"not predicted by {', '.join(without)}" if without else ""
         axes.text(0.03, 0.04, words, transform=axes.transAxes, fontsize=8, color=MUTED)
@@ -229,7 +239,7 @@ def accuracy_against_time(table: pd.DataFrame, submissions: Sequence[str]) -> Pa
     marks = [Line2D([], [], color=colors[name], **dot) for name in submissions]
     areas = table.groupby("submission")["area_mb_s"].first() / 1024
     words = [f"{name}, {areas[name]:.1f}" if name in areas else name for name in submissions]
-    figure.legend(marks, words, title="Area (GB s)", loc="outside right upper")
+    figure.legend(marks, words, title="Area (GiB s)", loc="outside right upper")
     return figure
 
 
@@ -254,8 +264,7 @@ def where_time_goes(rows: pd.DataFrame, slices: Sequence[int], submissions: Sequ
     means["other_s"] = means["other_s"].fillna(0) + (means["seconds"] - means[names].sum(axis=1)).clip(lower=0)
     figure = new_figure(8.6, 0.9 + len(slices) * (0.75 + 0.27 * len(submissions)))
     panels = figure.subplots(len(slices), 1, squeeze=False)[:, 0]
-    palette = seaborn.color_palette("colorblind")
-    colors = dict(zip(names, [*palette[:6], palette[9], FAINT], strict=True))
+    colors = dict(zip(names, (*SERIES, FAINT), strict=True))
     used = [name for name in names if (means.loc[list(slices), name].fillna(0) > 0).any()]
     for axes, size in zip(panels, slices, strict=True):
         part = means.loc[size].reindex(submissions)

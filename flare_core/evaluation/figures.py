@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
@@ -23,6 +23,7 @@ from flare_core.evaluation.style import (
     FAINT,
     INK,
     MUTED,
+    SERIES,
     SHORT_TITLES,
     TITLES,
     PaperFigure,
@@ -30,7 +31,9 @@ from flare_core.evaluation.style import (
     styled,
 )
 
+INCOMPARABLE = "losses of different objectives are not comparable"
 WIDE_SPAN = 8  # trainings whose largest losses differ more share a logarithmic axis
+DASHES = ("-", (0, (6, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1)))  # of several trainings, beside SERIES
 EDGED = (withStroke(linewidth=1.9, foreground=MUTED),)  # so that pale targets show on white
 
 
@@ -124,17 +127,18 @@ def volumes(table: pd.DataFrame, adult_ml: Mapping[str, tuple[float, float]] | N
 
 
 @styled
-def learning_curves(histories: Mapping[str, pd.DataFrame]) -> PaperFigure:
+def learning_curves(histories: Mapping[str, pd.DataFrame], title: str = "") -> PaperFigure:
     """Show loss, learning rate and Dice over the steps of one or more trainings.
 
     Args:
         histories: name of the training to its history, with columns `step`, `loss`, `lr`, and where it was measured
             `validation_dice` and `dice_<channel>`; rows without a value are skipped.
+        title: above the figure.
     Returns:
         Left: loss (thin: as logged, thick: smoothed; logarithmic where the largest losses of trainings differ much)
-        with the learning rate below; right: validation Dice, with the single channels as thin colored lines if there
-        is one training, and on a narrower scale if there are several. Where no training was validated, the left part
-        alone.
+        with the learning rate below; right: Dice on the cases of the fold that the training leaves out, with the single
+        channels as thin colored lines if there is one training, and on a narrower scale if there are several. Where no
+        training was validated, the left part alone.
     Raises:
         ValueError: if there is no history.
     """
@@ -144,12 +148,12 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> PaperFigure:
     figure = new_figure(9 if is_validated else 6, 4)
     grid = figure.add_gridspec(2, 2 if is_validated else 1, height_ratios=(3, 1))
     loss, rate = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])
-    palette = [ACCENT] if len(histories) == 1 else seaborn.color_palette("colorblind", len(histories))
-    for (name, history), color in zip(histories.items(), palette, strict=True):
+    looks = _looks(len(histories))
+    for (name, history), look in zip(histories.items(), looks, strict=True):
         logged = history.dropna(subset="loss")
-        loss.plot(logged["step"], logged["loss"], color=color, alpha=0.25, linewidth=0.7)
-        loss.plot(logged["step"], _smoothed(logged["loss"]), color=color, label=name)
-        rate.plot(history["step"], history["lr"], color=color)
+        loss.plot(logged["step"], logged["loss"], color=look["color"], alpha=0.25, linewidth=0.7)
+        loss.plot(logged["step"], _smoothed(logged["loss"]), label=name, **look)
+        rate.plot(history["step"], history["lr"], **look)
     if _span([history["loss"] for history in histories.values()]) > WIDE_SPAN:
         loss.set_yscale("log")
         loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -164,10 +168,19 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> PaperFigure:
     if len(histories) > 1:
         rows = math.ceil(len(histories) / (4 if is_validated else 3))
         columns = math.ceil(len(histories) / rows)  # rows of equal length
-        figure.legend(*loss.get_legend_handles_labels(), loc="outside lower center", ncols=columns)
+        place = {"loc": "outside lower center", "ncols": columns, "handlelength": 3.2, "title_fontsize": 8}
+        figure.legend(*loss.get_legend_handles_labels(), title=INCOMPARABLE, **place)
     if is_validated:
-        _dice_curves(figure.add_subplot(grid[:, 1]), histories, palette)
+        _dice_curves(figure.add_subplot(grid[:, 1]), histories, looks)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, weight="bold")
     return figure
+
+
+def _looks(count: int) -> list[dict[str, Any]]:
+    """Return color and dashes of every training."""
+    if count == 1:
+        return [{"color": ACCENT}]
+    return [{"color": SERIES[n % len(SERIES)], "linestyle": DASHES[n % len(DASHES)]} for n in range(count)]
 
 
 def _span(losses: Sequence[pd.Series]) -> float:
@@ -176,16 +189,16 @@ def _span(losses: Sequence[pd.Series]) -> float:
     return max(largest) / min(largest) if len(largest) == len(losses) else 0.0
 
 
-def _dice_curves(axes: Axes, histories: Mapping[str, pd.DataFrame], palette: Sequence) -> None:
-    """Draw the validation Dice of every training, and of every channel if there is one training."""
-    for (name, history), color in zip(histories.items(), palette, strict=True):
+def _dice_curves(axes: Axes, histories: Mapping[str, pd.DataFrame], looks: Sequence[dict[str, Any]]) -> None:
+    """Draw the held-out Dice of every training, and of every channel if there is one training."""
+    for (name, history), look in zip(histories.items(), looks, strict=True):
         if "validation_dice" in history:
             scored = history.dropna(subset="validation_dice")
-            axes.plot(scored["step"], scored["validation_dice"], color=color, marker="o", markersize=3, label=name)
+            axes.plot(scored["step"], scored["validation_dice"], marker="o", markersize=3, label=name, **look)
     if len(histories) == 1:
         _channel_curves(axes, next(iter(histories.values())))
     last = max(history["step"].max() for history in histories.values())
-    axes.set(title="Validation Dice", xlabel="Step", xlim=(0, 1.03 * last), ylim=_tenths(histories))
+    axes.set(title="Dice on the held-out fold", xlabel="Step", xlim=(0, 1.03 * last), ylim=_tenths(histories))
     axes.grid(axis="y")
 
 

@@ -29,7 +29,8 @@ LEAST_DIGITS = {"min": 2, "s": 1}
 EMPTY = "–"
 LEGEND = (
     "Color of our value: purple where it is better than the printed one, orange where it is worse; full at 20 points, "
-    "or at an eighth or eight times the cost. In brackets: the difference in points, or the factor."
+    "or at an eighth or eight times the cost. In brackets: the difference in points, or the factor. What is a "
+    "misprint or implausible (notes) is not compared."
 )
 PROVENANCE = ("source", "system", "variant", "seeds", "submission", "profile", "device", "recorded", "made")
 """Facts about a value of ours (submission: its hash); beside them `cases_ours`, how many cases it is of."""
@@ -47,8 +48,8 @@ class PaperTable:
         warning: what our numbers are, in plain words.
         cells: a row a printed cell (but for a column that repeats the names of the rows): the columns of
             `published.published_table`, and of ours `ours` and `ours_spread` (in the printed unit; NaN where there is
-            none), `difference` (points of percent, better is above 0; of costs the factor), `empty` (why there is no
-            value), `cases_ours`, and `PROVENANCE`.
+            none), `difference` (points of percent, better is above 0; of costs the factor; NaN, too, where the printed
+            value cannot be meant), `empty` (why there is no value), `cases_ours`, and `PROVENANCE`.
         doubts: lines about the table as a whole that no single cell shows.
     """
 

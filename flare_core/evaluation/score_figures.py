@@ -5,7 +5,7 @@ Serves the notebooks that judge. Every function takes a tidy table and returns a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from flare_core.cases.labels import ORGAN_NAMES, TARGET_NAMES
+from flare_core.cases.labels import ORGAN_NAMES, TARGET_NAMES, TUMOR
 from flare_core.evaluation.figures import scatter_points
 from flare_core.evaluation.style import (
     ACCENT,
@@ -23,6 +23,7 @@ from flare_core.evaluation.style import (
     INK,
     MUTED,
     SECOND,
+    SERIES,
     SHORT_TITLES,
     TITLES,
     PaperFigure,
@@ -69,22 +70,28 @@ def pseudo_label_quality(table: pd.DataFrame, stages: tuple[str, str]) -> PaperF
 
 
 @styled
-def target_scores(scores: pd.DataFrame, metric: str = "dsc", title: str = "") -> PaperFigure:
+def target_scores(
+    scores: pd.DataFrame, metric: str = "dsc", title: str = "", tumor_cases: Collection[str] = ()
+) -> PaperFigure:
     """Show every case's score of every target.
 
     Args:
         scores: columns `case`, `target` and the metric; optionally `system`, for which two or more get a color each.
         metric: column to show, fractions from 0 to 1.
         title: above the figure.
+        tumor_cases: the cases that have a tumor, where the rules give 1 to what is neither there nor predicted: the
+            tumor's column shows these alone, and a line below says so; without any it shows all.
     Returns:
         One column a target: cases as points over their distribution, a bar from the first to the third quartile, the
         mean as a white diamond. Fewer than `FEWEST_OF_A_SHAPE` cases have no shape.
     """
+    if tumor_cases:
+        scores = scores[(scores["target"] != TUMOR.name) | scores["case"].isin(tumor_cases)]
     names = [name for name in TARGET_NAMES if (scores["target"] == name).any()]
     systems = list(dict.fromkeys(scores["system"])) if "system" in scores else [""]
     figure = new_figure(max(4.2, 1.0 + 0.62 * len(names) * max(1, 0.5 * len(systems))), 3.6)
     axes = figure.add_subplot()
-    palette = [ACCENT, SECOND] if len(systems) == 2 else seaborn.color_palette("colorblind", len(systems))
+    palette = [ACCENT, SECOND] if len(systems) == 2 else seaborn.color_palette(SERIES, len(systems))
     width = 0.8 / len(systems)
     for place, system in enumerate(systems):
         part = scores if not system else scores[scores["system"] == system]
@@ -104,10 +111,20 @@ def target_scores(scores: pd.DataFrame, metric: str = "dsc", title: str = "") ->
     summary = f"organ mean {100 * organs:.1f} %" if len(systems) == 1 and np.isfinite(organs) else ""
     axes.set(ylabel=metric.upper(), title="   ".join(part for part in (title, summary) if part))
     axes.grid(axis="y")
+    if tumor_cases:
+        axes.set_xlabel(_which_cases(scores, names), fontsize=7.5, color=MUTED)
     if len(systems) > 1:
         marks = [Line2D([], [], marker="o", linestyle="", color=color) for color in palette]
         axes.legend(marks, systems, ncols=len(systems), loc="lower right", bbox_to_anchor=(1, 1))
     return figure
+
+
+def _which_cases(scores: pd.DataFrame, names: Sequence[str]) -> str:
+    """Say what a tumor's column shows, and what becomes of organs that are not there."""
+    cases = scores.loc[scores["target"] == TUMOR.name, "case"].nunique()
+    parts = [f"Tumor: the {cases} case{'' if cases == 1 else 's'} that have one."] if TUMOR.name in names else []
+    parts += ["An organ that is neither there nor predicted counts as 100 %."] if set(names) - {TUMOR.name} else []
+    return " ".join(parts)
 
 
 def _draw_spread(axes: Axes, values: pd.Series, center: float, width: float, color: str) -> None:
@@ -129,7 +146,8 @@ def system_scores(table: pd.DataFrame, systems: Sequence[str], title: str = "") 
         systems: which ones, from top to bottom.
         title: above the figure.
     Returns:
-        Cases as points, the mean as a white diamond and as a number; a system without any score of a measure says so.
+        Cases as points, the mean as a white diamond and, in percent, as a number; a system without any score of a
+        measure says so.
     Raises:
         ValueError: if there is no row.
     """
@@ -151,6 +169,8 @@ def system_scores(table: pd.DataFrame, systems: Sequence[str], title: str = "") 
             axes.annotate(
                 f"{100 * values.mean():.1f}", (1.02, row), xycoords=("axes fraction", "data"), va="center", fontsize=8
             )
+        head = {"xycoords": "axes fraction", "va": "bottom", "fontsize": 7, "color": MUTED}
+        axes.annotate("mean %", (1.02, 1.01), **head)
         axes.set(xlim=(-0.03, 1.03), xticks=(0, 0.5, 1))
         axes.set_title(measure, fontsize=9)
         axes.xaxis.set_major_formatter(PercentFormatter(1))

@@ -110,9 +110,8 @@ def draw_contours(
     axes: Axes, labels: np.ndarray, spacing_mm: Sequence[float], plane: str, index: int, linestyle: str = "-"
 ) -> None:
     """Draw the outline of every target on one slice in its color; a target that is not cut draws nothing."""
-    picture = np.pad(oriented(labels, plane, index), 1)
-    step_x, step_y = (spacing_mm[axis] for axis in range(3) if axis != PLANE_AXES[plane])
-    x, y = ((np.arange(size) - 0.5) * step for size, step in zip(picture.shape[::-1], (step_x, step_y), strict=True))
+    picture = np.pad(oriented(labels, plane, index), 1)  # so that lines close
+    x, y = _middles_mm(picture.shape, spacing_mm, plane)
     for label in np.unique(picture[picture > 0]):
         color = TARGETS[label - 1].color
         mask = (picture == label).astype(np.float32)
@@ -133,11 +132,18 @@ def draw_cross(axes: Axes, case: CaseView, plane: str, point: Sequence[int]) -> 
 
 
 def draw_outline(axes: Axes, case: CaseView, plane: str, index: int) -> None:
-    """Draw the outline of the body (above -300 HU) on one slice, in mm, without the image."""
+    """Draw the outline of the body (above -300 HU) on one slice, in mm, without the image; a cut body stays open."""
     extent = slice_extent(case.image_hu.shape, case.spacing_mm, plane)
-    body = (oriented(case.image_hu, plane, index) > -300).astype(np.float32)
-    axes.contour(body, [0.5], colors=INK, linewidths=0.8, extent=extent)
+    body = np.pad(oriented(case.image_hu, plane, index) > -300, 1, mode="edge").astype(np.float32)
+    axes.contour(*_middles_mm(body.shape, case.spacing_mm, plane), body, [0.5], colors=INK, linewidths=0.8)
     axes.set(xlim=extent[:2], ylim=extent[2:], xticks=[], yticks=[], aspect="equal")
+
+
+def _middles_mm(shape: Sequence[int], spacing_mm: Sequence[float], plane: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return x and y of the voxels' middles of a picture (rows, columns) that has a voxel more on every side."""
+    steps = (spacing_mm[axis] for axis in range(3) if axis != PLANE_AXES[plane])
+    x, y = ((np.arange(size) - 0.5) * step for size, step in zip(shape[::-1], steps, strict=True))
+    return x, y
 
 
 def draw_targets(axes: Axes, labels: np.ndarray, spacing_mm: Sequence[float], plane: str, index: int) -> None:

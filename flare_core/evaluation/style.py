@@ -27,7 +27,7 @@ ACCENT, SECOND = (
     "#2f5d8a",
     "#d9822b",
 )  # one series, two series: blue and orange stay apart for every kind of color vision
-SERIES = ("#0072b2", "#e69f00", "#009e73", "#882255", "#cc79a7", "#56b4e9")  # six that stay apart for all
+SERIES = ("#1163a6", "#eea005", "#1f9d7a", "#882255", "#ba74d6", "#86c5f5", "#de5e0d")  # seven that all tell apart
 MISSED, ADDED, CONFUSED = "#3b82f6", "#f59e0b", "#2ee6a6"  # errors: voxels left out, put in, given to another target
 COLORS = {target.name: target.color for target in TARGETS}
 TITLES = {target.name: target.title for target in TARGETS}

@@ -322,7 +322,7 @@ def test_memory_grows_by_what_is_beyond_the_scan(tmp_path):
         "make efficiency EFFICIENCY_OPTIONS=--force",
     )
     assert "sizes are chosen, one run each on some" in first.reason
-    assert "140 MB at 50 slices, 500 MB at 500 slices" in first.reason
+    assert "140 MiB at 50 slices, 500 MiB at 500 slices" in first.reason
     assert drawn_from(first) == "5 sizes"
 
 

@@ -1,15 +1,16 @@
-"""The targets' colors: neighbors stay apart for everyone; figures, viewers and files take them from one place."""
+"""Colors: targets and series stay apart for everyone; figures, viewers and files take the targets' from one place."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
 
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from flare_core.cases.labels import ORGAN_NAMES, TARGET_NAMES
-from flare_core.evaluation.style import COLORS, SHORT_TITLES
+from flare_core.cases.labels import ORGAN_NAMES
+from flare_core.evaluation.style import COLORS, FAINT, SERIES, SHORT_TITLES
 from flare_core.paths import ROOT
 
 NEIGHBORS = (
@@ -23,12 +24,14 @@ NEIGHBORS = (
     "inferior_vena_cava, duodenum right_kidney, inferior_vena_cava right_kidney, left_kidney right_kidney, "
     "left_adrenal_gland right_adrenal_gland"
 )
-# How protanopes and deuteranopes see linear sRGB (Machado, Oliveira and Fernandes 2009, severity 1).
+# How those without a kind of cone see linear sRGB (Machado, Oliveira and Fernandes 2009, severity 1).
 VISION = {
     "normal": np.eye(3),
     "protanopia": [[0.1523, 1.0526, -0.2049], [0.1145, 0.7863, 0.0992], [-0.0039, -0.0481, 1.0520]],
     "deuteranopia": [[0.3673, 0.8606, -0.2280], [0.2801, 0.6725, 0.0474], [-0.0118, 0.0429, 0.9689]],
+    "tritanopia": [[1.2555, -0.0767, -0.1788], [-0.0784, 0.9308, 0.1476], [0.0047, 0.6914, 0.3039]],
 }
+RARE = "tritanopia"  # one in ten thousands: fourteen targets were not chosen for it, seven series are
 
 
 def oklab(linear: np.ndarray) -> np.ndarray:
@@ -38,17 +41,28 @@ def oklab(linear: np.ndarray) -> np.ndarray:
     return 100 * np.cbrt(np.clip(cones, 0, None)) @ np.transpose(mixed)
 
 
-@pytest.mark.parametrize("vision", VISION)
-def test_targets_have_colors_that_everyone_can_tell_apart(vision):
-    encoded = np.array([to_rgb(COLORS[name]) for name in TARGET_NAMES])
+def distances(colors: Mapping[str, str], vision: str) -> dict[tuple[str, str], float]:
+    """Return how far apart all pairs of named colors are seen."""
+    encoded = np.array([to_rgb(color) for color in colors.values()])
     linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
-    seen = dict(zip(TARGET_NAMES, oklab(np.clip(linear @ np.transpose(VISION[vision]), 0, 1)), strict=True))
-    apart = {(one, other): np.linalg.norm(seen[one] - seen[other]) for one, other in combinations(TARGET_NAMES, 2)}
+    seen = dict(zip(colors, oklab(np.clip(linear @ np.transpose(VISION[vision]), 0, 1)), strict=True))
+    return {(one, other): np.linalg.norm(seen[one] - seen[other]) for one, other in combinations(colors, 2)}
+
+
+@pytest.mark.parametrize("vision", [name for name in VISION if name != RARE])
+def test_targets_have_colors_that_everyone_can_tell_apart(vision):
+    apart = distances(COLORS, vision)
     assert min(apart.values()) > 10, min(apart, key=apart.get)  # 2 is about the smallest difference that is seen
     neighbors = {tuple(pair.split()) for pair in NEIGHBORS.split(", ")} | {(name, "tumor") for name in ORGAN_NAMES}
     touching = {pair: apart[pair] for pair in apart if {pair, pair[::-1]} & neighbors}
     assert len(touching) == len(neighbors)
     assert min(touching.values()) > 11.5, min(touching, key=touching.get)
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_series_have_colors_that_everyone_can_tell_apart_from_each_other_and_from_the_rest_of_a_bar(vision):
+    apart = distances({color: color for color in (*SERIES, FAINT)}, vision)
+    assert min(apart.values()) > 12, min(apart, key=apart.get)
 
 
 def test_every_target_has_a_color_and_a_short_title_of_its_own():

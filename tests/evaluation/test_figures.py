@@ -118,6 +118,7 @@ def findings() -> list[Finding]:
         finding("merging-loses-nothing", INCONCLUSIVE, 0.0, above=-0.01, below=0.01),
         finding("teacher-helps", NOT_TESTED, None, above=0.0, published=0.031),
         finding("two-networks-take-longer", REPRODUCED, 1.6, "times", above=1.0),
+        finding("merging-loses-nothing", REPRODUCED, 0.7, "times", below=1.0),
         finding("larger-batches-add-less", INCONCLUSIVE, -1.5, "ml", below=0.0),
     ]
 
@@ -130,13 +131,16 @@ DRAWN: dict[str, Callable[[], PaperFigure]] = {
         scores().assign(volume_ml=lambda t: 1 + 900 * t["dsc"]), {"liver": (1000.0, 2000.0)}
     ),
     "learning_curves": lambda: figures.learning_curves({"fold 0": history()}),
-    "two_learning_curves": lambda: figures.learning_curves({"round 1": history(), "round 2": history()}),
+    "two_learning_curves": lambda: figures.learning_curves({"round 1": history(), "round 2": history()}, "nvauto"),
     "unvalidated_learning_curves": lambda: figures.learning_curves({"a": unvalidated(), "b": unvalidated(90)}),
     "many_learning_curves": lambda: figures.learning_curves({f"{name} fold 0": history() for name in SIX}),
     "many_unvalidated_curves": lambda: figures.learning_curves({f"{name} fold 0": unvalidated() for name in SIX}),
     "curve_of_one_validation": lambda: figures.learning_curves({"fold 0": validated_once()}),
     "pseudo_label_quality": lambda: score_figures.pseudo_label_quality(pd.concat(STAGES), ("before", "after")),
     "target_scores": lambda: score_figures.target_scores(scores(), title="nvauto"),
+    "scores_of_cases_with_a_tumor": lambda: score_figures.target_scores(
+        scores(), title="nvauto", tumor_cases={"case1", "case2"}
+    ),
     "tumor_scores": lambda: score_figures.target_scores(scores().query("target == 'tumor'"), title="dkfz"),
     "scores_of_systems": lambda: score_figures.target_scores(
         pd.concat([scores().assign(system=s) for s in ("a", "b", "c")])
@@ -149,6 +153,7 @@ DRAWN: dict[str, Callable[[], PaperFigure]] = {
         for count in (1, 2, 3, 6)
     },
     "coronal_comparison": lambda: case_figures.comparison([full_case(0)], "coronal"),
+    "titled_comparison": lambda: case_figures.comparison([full_case(0), full_case(1)], title="nvauto, profile mini"),
     "case_grid": lambda: case_figures.case_grid([case("One"), case("Thin slices", (2.0, 2.0, 1.0))]),
     "window_layout": lambda: case_figures.window_layout([(case(), WINDOWS)]),
     "window_layouts": lambda: case_figures.window_layout([(case("First"), WINDOWS), (case("Second"), WINDOWS[:1])]),
@@ -285,6 +290,16 @@ def test_a_training_that_stays_far_below_another_one_can_be_read(losses, scale):
     assert "thin: as logged" in axes.get_title("left")
 
 
+def test_trainings_differ_in_color_and_dashes_and_their_losses_are_not_compared():
+    figure = DRAWN["many_learning_curves"]()
+    for axes in figure.axes:
+        looks = [line for line in axes.lines if line.get_linewidth() > 1]
+        assert len({to_hex(line.get_color()) for line in looks}) == 6
+        assert [line.is_dashed() for line in looks] == [False, True, True, True, True, False]
+    assert "not comparable" in figure.legends[0].get_title().get_text()
+    assert DRAWN["learning_curves"]().axes[2].get_title("left") == "Dice on the held-out fold"
+
+
 def test_one_validation_shows_as_named_points():
     dice = DRAWN["curve_of_one_validation"]().axes[2]
     assert all(line.get_marker() not in ("", "None") for line in dice.lines)
@@ -297,7 +312,7 @@ def test_systems_are_rows_with_their_means_and_say_what_they_do_not_predict():
     assert len(panels) == 4
     assert [text.get_text() for text in panels[0].get_yticklabels()] == SIX
     organs, tumor = ([text.get_text() for text in panels[i].texts] for i in (0, 2))
-    assert organs == ["20.8", "not predicted", "37.5", "45.8", "54.2", "62.5"]  # (s + 0..5) / 12 on average
+    assert organs == ["20.8", "not predicted", "37.5", "45.8", "54.2", "62.5", "mean %"]  # (s + 0..5) / 12 on average
     assert "not predicted" not in tumor
 
 
@@ -314,6 +329,15 @@ def test_means_of_pseudo_labels_say_over_how_many_cases_they_are(cases, words):
     rows += [("d", "liver", "before", np.nan), ("d", "liver", "after", np.nan)]  # no value, no case
     table = pd.DataFrame(rows, columns=["case", "target", "stage", "dsc"])
     assert words in score_figures.pseudo_label_quality(table, ("before", "after")).axes[0].get_xlabel()
+
+
+def test_the_tumor_is_shown_of_the_cases_that_have_one():
+    (axes,) = DRAWN["scores_of_cases_with_a_tumor"]().axes
+    words = "Tumor: the 2 cases that have one. An organ that is neither there nor predicted counts as 100 %."
+    assert axes.get_xlabel() == words
+    diamond = axes.collections[-1].get_offsets()
+    assert diamond.tolist() == [[13, pytest.approx(0.5 + 0.04 * 1.5 - 0.02 * 13)]]
+    assert DRAWN["target_scores"]().axes[0].get_xlabel() == ""
 
 
 def test_figures_refuse_nothing_and_shapes_that_differ():
@@ -388,7 +412,9 @@ def test_a_forest_shows_effect_interval_published_effect_and_where_the_claim_hol
     shaded = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in points.patches]
     assert np.allclose(shaded, [(0, right), (left, 0), (-1, 1), (0, right)])
     assert [text.get_text() for text in points.texts] == ["+5.0", "+4.0", "+0.0", NOT_TESTED]
-    assert [text.get_text() for text in (*times.texts, *ml.texts)] == ["x1.60", "-1.5"]
+    assert [text.get_text() for text in (*times.texts, *ml.texts)] == ["x1.60", "x0.70", "-1.5"]
+    whole, alone = (scatter.get_facecolor()[0] for scatter in times.collections)
+    assert same_color(whole, LOOKS[REPRODUCED][1]) and same_color(alone, "white"), "its claim is inconclusive"
     with pytest.raises(ValueError, match="at least one finding"):
         forest([])
 

@@ -22,7 +22,7 @@ CELLS = [
         "97.41 ± 0.60",
         97.41,
         0.6,
-        "misprint",
+        "arithmetic",
         "must be <98",
         90.0,
         1.25,
@@ -56,7 +56,7 @@ def test_our_value_stands_under_each_printed_one_in_its_digits_and_unit(table):
 
 
 def test_notes_give_the_reasons_of_doubts_and_of_gaps(table):
-    assert table.notes == {"misprint: must be <98": "a", "no such run": "b"}
+    assert table.notes == {"arithmetic: must be <98": "a", "no such run": "b"}
 
 
 def test_colors_are_of_our_values_alone_orange_below_and_purple_above(table):

@@ -46,6 +46,27 @@ def test_contours_lie_around_their_voxels():
     assert corners.max(axis=0) == pytest.approx((6, 15))
 
 
+def test_the_outline_of_a_body_lies_around_its_voxels():
+    axes = new_figure(3, 3).subplots()
+    image = np.full((10, 10, 10), -1000.0, np.float32)
+    image[2:8, :, 2:8] = 40
+    slices.draw_outline(axes, CaseView("", image, (4.0, 4.0, 5.0)), "coronal", 3)
+    (lines,) = axes.collections
+    corners = np.concatenate([path.vertices for path in lines.get_paths()])
+    assert corners.min(axis=0) == pytest.approx((8, 10))
+    assert corners.max(axis=0) == pytest.approx((32, 40))
+
+
+def test_a_body_that_the_picture_cuts_stays_open_there():
+    axes = new_figure(3, 3).subplots()
+    image = np.full((10, 10, 10), -1000.0, np.float32)
+    image[:, :, :4] = 40
+    slices.draw_outline(axes, CaseView("", image, (4.0, 4.0, 5.0)), "coronal", 3)
+    (line,) = axes.collections[0].get_paths()
+    assert set(line.vertices[:, 1]) == {20} and (line.vertices[:, 0].min(), line.vertices[:, 0].max()) == (-2, 42)
+    assert axes.get_xlim() == (0, 40)
+
+
 def test_the_busiest_slice_shows_most_targets():
     labels = np.zeros((6, 6, 6), np.uint8)
     labels[:, :, 1] = 1
