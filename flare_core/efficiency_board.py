@@ -248,7 +248,7 @@ def growth(rows: pd.DataFrame) -> pd.DataFrame:
             "start (s)": start,
             "s / 100 slices": 100 * slope,
             "R2 of time": share,
-            "MB / 100 slices": 100 * peak_slope,
+            "MiB / 100 slices": 100 * peak_slope,
             "R2 of peak": peak_share,
         }
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("submission")

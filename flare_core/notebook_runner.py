@@ -168,7 +168,7 @@ def run_notebook(source: Path, parameters: Mapping[str, Any], folder: Path, time
     except DeadKernelError:
         error = "the kernel died (killed, or out of memory)"
     except (RuntimeError, NoSuchKernel, FileNotFoundError) as failure:
-        error = f"the kernel did not start: {failure}"
+        error = f"it could not be run: {failure}"
     strip_outputs(partial)
     if not error:
         os.replace(partial, final)

@@ -167,11 +167,16 @@ def _still_learning(claims: ClaimList) -> str:
         for side in (side for test in claim.tests for side in test.sides if side.stages and "study" in claim.profiles):
             with suppress(NotThere):
                 parts[side.system, side.variant, side.stages] = tables.late_changes(side)
+    if not parts:
+        return ""
     changes = pd.concat(parts)
-    (loss, dice), (least, most) = changes.min(), changes.max()
+    low, high = changes.min(), changes.max()
+    without = changes["validation_dice"].groupby(level=0, sort=False).count()
+    names = " and ".join(f"`{name}`" for name in without.index[without == 0])
     return (
-        f"In the last fifth of their steps, the losses of the networks compared in `study` changed by {loss:+.0%} to "
-        f"{least:+.0%}, the Dice of the held-out fold by {100 * dice:+.1f} to {100 * most:+.1f} points."
+        f"Mean losses of the networks compared in `study` changed by {low['loss']:+.0%} to {high['loss']:+.0%} "
+        "from the fourth to the last fifth of their steps; in the last, the Dice of the held-out fold changed by "
+        f"{100 * low['validation_dice']:+.1f} to {100 * high['validation_dice']:+.1f} points (not recorded of {names})."
     )
 
 
@@ -181,7 +186,7 @@ def headline_block() -> str:
     findings = judge_claims(claims)
     counted = f"Of the papers' {counts(claims, findings)}. The decided ones"
     marks = "†: with a caveat; ‡: some of its results were known when it was written"
-    where = "what, how to rerun each, and all others: [below](#do-the-papers-claims-hold)"
+    where = "details, commands and the other claims: [below](#do-the-papers-claims-hold)"
     return f"{counted} ({marks}; {where}):\n\n{decided(claims, findings)}"
 
 

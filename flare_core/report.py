@@ -24,7 +24,7 @@ from flare_core.storage import write_file
 KEY_TAG = "key"
 THUMBNAIL_PIXELS = (360, 270)
 TABLE_ENDINGS = (".csv", ".md", ".tex")
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data: file: 'self'"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data: file: 'self'; form-action 'none'"
 """What a browser may run and load, whatever a notebook's output asks for; `file:` is for a report on a disk."""
 
 

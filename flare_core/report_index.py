@@ -96,7 +96,7 @@ def shipped_networks(weights: Path = paths.WEIGHTS) -> list[dict[str, str]]:
         whether its recipe is still the one in `systems/`.
     """
     rows = []
-    for file in sorted(weights.glob("*/**/model.json")):
+    for file in sorted(weights.glob("[!.]*/**/model.json")):
         model = json.loads(file.read_text())
         dice = model.get("validation_dice", -1.0)
         rows.append(

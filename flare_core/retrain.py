@@ -227,6 +227,8 @@ def ship(submission: Path, target: Path) -> None:
     What is there stays until all of the new one is; both lie in `.NAME.aside` while they change places.
     """
     aside = target.with_name(f".{target.name}.aside")
+    if (aside / "older").exists() and not target.exists():  # an earlier one was killed between its two last steps
+        os.rename(aside / "older", target)
     shutil.rmtree(aside, ignore_errors=True)
     fresh = aside / target.name
     shutil.copytree(submission, fresh)

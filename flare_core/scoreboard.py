@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 
 from flare_core import paths
-from flare_core.batch import BatchReport, Failed, map_cases
+from flare_core.batch import BatchReport
 from flare_core.cases.dataset import Entry
 from flare_core.cases.labels import BY_NAME, ORGAN_NAMES, TUMOR
 from flare_core.cases.nifti import Volume, read_labels
-from flare_core.evaluation.evaluate import Evaluation
-from flare_core.evaluation.evaluate_case import CaseResult, LabelMaps, evaluate_case
+from flare_core.evaluation.evaluate import Evaluation, Pair, evaluate_pairs
+from flare_core.evaluation.evaluate_case import LabelMaps
 from flare_core.evaluation.flare_rules import FLARE23, Rules
 from flare_core.evaluation.slices import CaseView, middle_voxel
 from flare_core.inference.backends import choose_compute
@@ -153,16 +153,14 @@ def evaluate_validation(work: Workspace, rules: Rules, *, write: bool = False) -
         ValueError: if no validation case is labeled.
     """
     dataset = work.dataset()
-    labeled = [(entry.id, entry) for entry in dataset.validation if entry.is_labeled]
-    if not labeled:
+    pairs = [_pair(entry, work.predictions) for entry in dataset.validation if entry.is_labeled]
+    if not pairs:
         raise ValueError(f"{dataset.root}: expected reference labels of validation cases, none in labelsVal")
-    if not work.predictions.is_dir():
-        raise FileNotFoundError(f"nothing in {work.predictions}; run notebook 06_inference for {work.system} first")
-    report = map_cases(lambda entry: _scores(entry, work.predictions, rules), labeled, title="evaluate")
-    evaluation = Evaluation(rules, report.results, report.failures)
-    if write:
-        evaluation.write(work.run / "scores.csv")
-    return evaluation
+    if not any(pair.prediction.is_file() for pair in pairs):
+        raise FileNotFoundError(
+            f"no prediction of a labeled case in {work.predictions}; run notebook 06_inference for {work.system} first"
+        )
+    return evaluate_pairs(pairs, rules, work.run / "scores.csv" if write else None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -295,11 +293,10 @@ def ablation_scores(work: Workspace) -> pd.DataFrame:
     return named if named["variant"].nunique() > 1 else named.iloc[:0]
 
 
-def _scores(entry: Entry, predictions: Path, rules: Rules) -> CaseResult | Failed:
-    """Return the scores of a labeled case: all 0 if its prediction is missing or unusable."""
+def _pair(entry: Entry, predictions: Path) -> Pair:
+    """Return what is compared in a labeled case: its prediction, and its reference in the dataset's own values."""
     maps = LabelMaps(reference=entry.label_map.ids if entry.label_map else None)
-    result = evaluate_case(predictions / f"{entry.id}.nii.gz", entry.labels, rules, entry.annotated, entry.id, maps)
-    return Failed(result, result.problem) if result.problem else result
+    return Pair(entry.id, predictions / f"{entry.id}.nii.gz", entry.labels, entry.annotated, maps)
 
 
 def _of(table: pd.DataFrame, system: str) -> pd.DataFrame:

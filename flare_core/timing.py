@@ -70,11 +70,12 @@ def timed(step: str) -> Iterator[None]:
 @contextmanager
 def timed_stage(stage: str) -> Iterator[None]:
     """Add the seconds of this context to a stage's of whoever listens; they stay in their step, too."""
-    start = time.perf_counter()
-    yield
-    timings = _LISTENING.get()
-    if timings is not None:
-        timings.stages[stage] += time.perf_counter() - start
+    start, timings = time.perf_counter(), _LISTENING.get()
+    try:
+        yield
+    finally:
+        if timings is not None:
+            timings.stages[stage] += time.perf_counter() - start
 
 
 def counted(name: str, count: int) -> None:

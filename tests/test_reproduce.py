@@ -3,6 +3,7 @@
 import fcntl
 import json
 import re
+import shutil
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -371,6 +372,7 @@ def test_shipped_networks_say_where_they_come_from_and_whether_they_are_stale(tm
     ):
         (tmp_path / "nvauto" / name).mkdir(parents=True)
         (tmp_path / "nvauto" / name / "model.json").write_text(json.dumps(model | changes))
+    shutil.copytree(tmp_path / "nvauto", tmp_path / ".nvauto.aside" / "nvauto")  # what a killed `ship` leaves
     rows = report_index.shipped_networks(tmp_path)
     assert [row["network"] for row in rows] == [str(Path("nvauto") / name) for name in ("fold0", "fold1", "fold2")]
     assert (rows[0]["sha256"], rows[0]["held-out Dice"]) == ("ab" * 6, "0.750")

@@ -1,5 +1,6 @@
 """Result tables: the rows of a system, variant and seed that are made again are replaced, the others stay."""
 
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -151,6 +152,25 @@ def test_what_was_shipped_stays_until_all_that_takes_its_place_is_there(shipping
     assert (target / "older.txt").exists() and (target / "README.md").exists()
     ship(submission, target)
     assert list(target.parent.iterdir()) == [target] and not (target / "older.txt").exists()
+
+
+def test_what_was_shipped_comes_back_where_the_last_step_was_not_done(shipping, monkeypatch):
+    submission, target = shipping
+    rename = os.rename
+
+    def killed(old, new):
+        if Path(new) == target:
+            raise KeyboardInterrupt
+        rename(old, new)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "rename", killed)
+        ship(submission, target)
+    assert not target.exists()
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="full"):
+        patch.setattr("shutil.copytree", lambda *_: (_ for _ in ()).throw(OSError("full")))
+        ship(submission, target)
+    assert (target / "older.txt").exists()
 
 
 def test_seeds_are_averaged_for_display():

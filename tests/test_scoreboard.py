@@ -110,6 +110,21 @@ def test_a_missing_prediction_scores_zero_and_is_named(foreign):
     assert evaluation.summary_table().set_index("row").loc["spleen", "dsc"] == 0.5
 
 
+def test_predictions_of_other_cases_are_no_predictions(foreign):
+    for file in foreign.predictions.iterdir():
+        file.rename(file.with_name(f"other_{file.name}"))
+    with pytest.raises(FileNotFoundError, match="no prediction of a labeled case in .*06_inference for"):
+        evaluate_validation(foreign, FLARE23)
+
+
+def test_scores_are_kept_with_the_files_that_they_follow_from(foreign):
+    evaluate_validation(foreign, FLARE23, write=True)
+    records = {path: path.stat().st_mtime_ns for path in foreign.run.rglob("scores.csv/*.json")}
+    assert len(records) == 2 and (foreign.run / "scores.csv").is_file()
+    evaluate_validation(foreign, FLARE23, write=True)
+    assert {path: path.stat().st_mtime_ns for path in records} == records
+
+
 def test_validation_cases_without_labels_give_no_scores(foreign):
     shutil.rmtree(Path(foreign.data) / "labelsVal")
     with pytest.raises(ValueError, match="foreign: expected reference labels .* labelsVal"):

@@ -187,7 +187,8 @@ def window_layout(
         bar.set_ticks(sorted({0, most // 2, most}))
         left.set_title(f"{case.title}: {_counted(windows)}, {len(cut)} through this slice", fontsize=9)
         right.set_title("Windows on each voxel, and the body's outline", fontsize=9, weight="normal")
-    faces = {"a window": "none", "the first window": TINT}
+    tinted = any(patch.get_facecolor() == TINT for axes in panels[:, 0] for patch in axes.patches)
+    faces = {"a window": "none"} | ({"the first one of the slice": TINT} if tinted else {})
     marks = [Patch(facecolor=face, edgecolor=SECOND, label=name) for name, face in faces.items()]
     figure.legend(handles=marks, loc="outside lower left", ncols=len(marks))
     return figure

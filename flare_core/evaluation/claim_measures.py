@@ -137,8 +137,9 @@ class Results:
         for _, curve in self._history(side).groupby(["stage", "fold", "seed"]):
             part = curve["step"] / curve["step"].max()
             late, before = curve[part > 0.8], curve[(part > 0.6) & (part <= 0.8)]
-            dice = curve["validation_dice"]
-            gain = dice.dropna().iloc[-1:].sum() - dice[part <= 0.8].dropna().iloc[-1:].sum() if dice.any() else None
+            dice = curve["validation_dice"].dropna()
+            earlier = dice[part <= 0.8]
+            gain = dice.iloc[-1] - earlier.iloc[-1] if len(earlier) else None
             rows.append({"loss": late["loss"].mean() / before["loss"].mean() - 1, "validation_dice": gain})
         return pd.DataFrame(rows, columns=["loss", "validation_dice"], dtype=float)
 

@@ -100,8 +100,6 @@ def as_markdown(claims: ClaimList, findings: Sequence[Finding]) -> str:
     lines = ["| claim | published | holds if | ours [95 % interval] | verdict | rerun |", "|---|---|---|---|---|---|"]
     for claim in claims.claims:
         own = of_claim(claim, findings)
-        published = "<br>".join(shown(f.published, f.unit) or "no number" for f in own)
-        bounds = "<br>".join(bounds_in_words(f) for f in own)
         verdict = overall(own)
         ours = "<br>".join(f"{f.test}: {_ours(f, verdict)}" for f in own)
         rerun = "<br>".join(
@@ -109,22 +107,30 @@ def as_markdown(claims: ClaimList, findings: Sequence[Finding]) -> str:
         )
         statement = f"`{claim.id}`<br>{claim.statement} ({claim.paper}, {claim.place})"
         statement += "".join(f"<br>*{text}*" for text in claim.notes)
-        cells = statement, published, bounds, ours, f"**{verdict}**", rerun
+        cells = statement, *_expected(own), ours, f"**{verdict}**", rerun
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def decided(claims: ClaimList, findings: Sequence[Finding]) -> str:
     """Return the Markdown table of the claims that were reproduced or contradicted: what holds, and by how much."""
-    lines = ["| verdict | claim | ours [95 % interval] |", "|---|---|---|"]
+    lines = ["| verdict | claim | published | holds if | ours [95 % interval] |", "|---|---|---|---|---|"]
     for wanted in (REPRODUCED, CONTRADICTED):
         for claim in claims.claims:
             own = of_claim(claim, findings)
             if overall(own) == wanted:
                 marks = "†" * bool(claim.caveat) + "‡" * bool(claim.known)
-                ours = "<br>".join(f"{f.test}: {shown_with_unit(f)}" for f in own)
-                lines.append(f"| {wanted}{marks} | `{claim.id}`<br>{claim.statement} | {ours} |")
+                others = (f" ({f.verdict})" if f.verdict != wanted else "" for f in own)
+                ours = "<br>".join(f"{f.test}: {shown_with_unit(f)}{o}" for f, o in zip(own, others, strict=True))
+                cells = f"{wanted}{marks}", f"`{claim.id}`<br>{claim.statement}", *_expected(own), ours
+                lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _expected(findings: Sequence[Finding]) -> tuple[str, str]:
+    """Return what is published and when a claim holds, a line a test."""
+    published = "<br>".join(shown(f.published, f.unit) or "no number" for f in findings)
+    return published, "<br>".join(bounds_in_words(f) for f in findings)
 
 
 def drawn_from(finding: Finding) -> str:
@@ -152,7 +158,7 @@ def _reruns(claim: Claim, test: Test, finding: Finding) -> list[str]:
         return [finding.reason]
     short = command(test, SHORT)
     suffices = finding.profile != SHORT and SHORT in claim.profiles and "retrain" not in short
-    return [f"`{finding.rerun}`"] + [f"in minutes, by the shipped networks: `{short}`"] * suffices
+    return [f"`{finding.rerun}`"] + [f"`{short}` (minutes, shipped networks)"] * suffices
 
 
 def bounds_in_words(finding: Finding) -> str:

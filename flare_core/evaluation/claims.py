@@ -111,8 +111,8 @@ def _measured(test: Test, tables: Results, run_to_run: Mapping[str, float]) -> t
     """
     _check_lengths(test, tables)
     values = [tables.values(side) for side in test.sides]
-    if len({tables.processors(side) for side in test.sides}) > 1:
-        raise NotThere("seconds of different processors say nothing")
+    if len(processors := {name for side in test.sides for name in tables.processors(side)}) > 1:
+        raise NotThere(f"seconds of different processors say nothing: {', '.join(sorted(processors))}")
     estimate = _estimate(test, values)
     if test.effect != "difference" or not any(side.stages or side.source == "trainings" for side in test.sides):
         return estimate, []

@@ -7,7 +7,7 @@ is missing or cannot be scored scores 0 and is named; `evaluate_case.py` says ho
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -123,36 +123,55 @@ def evaluate_folders(
     annotated = {} if annotated is None else annotated
 
     pairs = [
-        Pair(case, found.get(case, Path(predictions) / f"{case}.nii.gz"), reference, annotated.get(case))
+        Pair(case, found.get(case, Path(predictions) / f"{case}.nii.gz"), reference, annotated.get(case), maps)
         for case, reference in wanted.items()
     ]
+    extra = sorted(set(found) - set(wanted))
+    warnings = (f"predictions without a reference, not scored: {', '.join(extra)}",) if extra else ()
+    return evaluate_pairs(pairs, rules, scores_csv, warnings, engine=engine)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What is compared in one case, as in `evaluate_case`."""
+
+    case: str
+    prediction: Path
+    reference: Path
+    annotated: Collection[str] | None = None
+    maps: LabelMaps = FLARE_VALUES
+
+
+def evaluate_pairs(
+    pairs: Sequence[Pair],
+    rules: Rules,
+    scores_csv: Path | None = None,
+    warnings: tuple[str, ...] = (),
+    *,
+    engine: Engine = SERIAL,
+) -> Evaluation:
+    """Score cases whose files are known.
+
+    Args:
+        pairs: the cases; one without a prediction file has 0 everywhere and is a failure.
+        rules, scores_csv, engine: as for `evaluate_folders`.
+        warnings: to be said with the scores.
+    """
     out = Path(scores_csv).parent if scores_csv is not None else None
-    score = partial(_score_pair, rules=rules, maps=maps, records=out and out / STATE / Path(scores_csv).name)
+    score = partial(_score_pair, rules=rules, records=out and out / STATE / Path(scores_csv).name)
     with only_run(out) if out is not None else nullcontext():
         cases = [(pair.case, pair) for pair in pairs]
         report = map_cases(score, cases, title="evaluate", engine=engine, folder=out).whole()
         if report.skipped:
             log.info("evaluate: %s", report)
-        extra = sorted(set(found) - set(wanted))
-        warnings = (f"predictions without a reference, not scored: {', '.join(extra)}",) if extra else ()
         return _finish(Evaluation(rules, report.results, report.failures, warnings), scores_csv)
 
 
-@dataclass(frozen=True)
-class Pair:
-    """What is compared in one case of two folders, as in `evaluate_case`."""
-
-    case: str
-    prediction: Path
-    reference: Path
-    annotated: Collection[str] | None
-
-
-def _score_pair(pair: Pair, rules: Rules, maps: LabelMaps, records: Path | None) -> CaseResult | Reused | Failed:
+def _score_pair(pair: Pair, rules: Rules, records: Path | None) -> CaseResult | Reused | Failed:
     """Score one case, or take its scores from the record of an earlier run on the same files."""
 
     def score() -> CaseResult:
-        return evaluate_case(pair.prediction, pair.reference, rules, pair.annotated, pair.case, maps)
+        return evaluate_case(pair.prediction, pair.reference, rules, pair.annotated, pair.case, pair.maps)
 
     case_id(pair.reference)  # a name that cannot become a record's is this case's failure
     if records is None or not pair.prediction.is_file():
@@ -163,7 +182,7 @@ def _score_pair(pair: Pair, rules: Rules, maps: LabelMaps, records: Path | None)
             "prediction": file_hash(pair.prediction),
             "reference": file_hash(pair.reference),
             "rules": encode(rules),
-            "maps": encode(maps),
+            "maps": encode(pair.maps),
             "annotated": sorted(pair.annotated) if pair.annotated is not None else None,
         }
         result = kept_result(records / f"{pair.case}.json", made_from, (CaseResult, TargetScore, LesionCounts), score)

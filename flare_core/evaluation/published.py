@@ -107,8 +107,8 @@ def counterparts() -> pd.DataFrame:
         Columns `paper`, `table`, `label`, `group` and `column` (the cells; empty: any), `source` (which of our tables;
         empty: none), `system` (whose run; empty: the cell's), `variant` and `stage` (of the run), `fold` (empty: all),
         `spread` (over what the standard deviation of ours is taken, as the paper does: `cases`, `targets`, `folds`, or
-        `rows`, the mean of the rows'), `reason` (why there is nothing of ours; where there is,
-        how it is unlike the paper's).
+        `rows`, the mean of the rows'), `reason` (without ours: why; with ours: how it differs
+        from the paper's).
     """
     return _read(paths.PUBLISHED / "counterparts.csv")
 

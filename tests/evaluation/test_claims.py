@@ -146,8 +146,8 @@ def test_study_comes_before_mini(judge, tmp_path):
     assert (found.verdict, found.profile) == (CONTRADICTED, "study")
     assert found.reason.endswith("; mini gives +45.0 [+27.0, +63.0] points, reproduced"), "and mini is told of"
     text = as_markdown(read_claims(written(tmp_path, CLAIM)), [found])
-    assert "flare retrain nvauto --profile study && flare ablate nvauto --profile study`<br>in minutes" in text
-    assert "by the shipped networks: `flare ablate nvauto --profile mini`" in text
+    assert "flare retrain nvauto --profile study && flare ablate nvauto --profile study`<br>" in text
+    assert "<br>`flare ablate nvauto --profile mini` (minutes, shipped networks)" in text
 
 
 def test_only_cases_that_all_sides_have_count_and_a_few_are_too_few(judge):
@@ -362,7 +362,7 @@ def test_seconds_of_two_processors_are_not_compared(judge):
     found = judge(claim_with(timed), table="inference_facts", mini=facts("some"))
     assert (found.verdict, found.effect) == (REPRODUCED, 0.5) and "one run a case on some" in found.reason
     found = judge(claim_with(timed), table="inference_facts", mini=facts("other"))
-    assert (found.verdict, found.reason) == (NOT_TESTED, "seconds of different processors say nothing")
+    assert (found.verdict, found.reason) == (NOT_TESTED, "seconds of different processors say nothing: other, some")
 
 
 def test_within_one_training_both_measures_may_come_out_otherwise_in_another(judge):
@@ -384,8 +384,10 @@ def test_how_far_networks_still_learned_at_the_end(tmp_path):
     side = Side("nvauto", "as_published", "trainings", "organ DSC", ("round2",))
     (row,) = Results(tmp_path).late_changes(side).to_dict("records")
     assert row == pytest.approx({"loss": -0.25, "validation_dice": 0.1})
-    pd.DataFrame(history).assign(validation_dice=None).to_csv(tmp_path / "history.csv", index=False)
-    assert Results(tmp_path).late_changes(side)["validation_dice"].isna().all()
+    for dice, gain in (([None] * 10, None), ([None] * 9 + [0.8], None), ([0.0] * 10, 0.0)):
+        pd.DataFrame(history).assign(validation_dice=dice).to_csv(tmp_path / "history.csv", index=False)
+        (found,) = Results(tmp_path).late_changes(side)["validation_dice"]
+        assert found == gain or (gain is None and math.isnan(found))
 
 
 def test_a_value_of_0_in_every_case_decides_nothing(tmp_path):
@@ -512,9 +514,10 @@ def test_what_was_decided_is_listed_with_its_marks(judge, tmp_path):
     claim = claim_with(caveat="Two networks.", known="The scores were.")
     found = judge(claim, mini=rows([0.5] * 10) + rows([0.6] * 10, "overlap"))
     listed = decided(read_claims(written(tmp_path, claim)), [found, replace(found, claim="other")])
-    assert listed.splitlines()[2:] == [
-        "| reproduced†‡ | `overlap-helps`<br>Overlap helps. | tumor DSC: +10.0 [+10.0, +10.0] points |"
-    ]
+    claimed = "reproduced†‡ | `overlap-helps`<br>Overlap helps. | no number | above 0"
+    assert listed.splitlines()[2:] == [f"| {claimed} | tumor DSC: +10.0 [+10.0, +10.0] points |"]
+    both = decided(read_claims(written(tmp_path, claim)), [found, replace(found, verdict=CONTRADICTED)])
+    assert "+10.0] points (reproduced)<br>tumor DSC" in both and both.splitlines()[2].startswith("| contradicted†‡ |")
     assert len(decided(read_claims(written(tmp_path, claim)), [replace(found, verdict=INCONCLUSIVE)]).splitlines()) == 2
 
 

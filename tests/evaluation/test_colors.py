@@ -31,7 +31,7 @@ VISION = {
     "deuteranopia": [[0.3673, 0.8606, -0.2280], [0.2801, 0.6725, 0.0474], [-0.0118, 0.0429, 0.9689]],
     "tritanopia": [[1.2555, -0.0767, -0.1788], [-0.0784, 0.9308, 0.1476], [0.0047, 0.6914, 0.3039]],
 }
-RARE = "tritanopia"  # one in ten thousands: fourteen targets were not chosen for it, seven series are
+RARE = "tritanopia"  # one in tens of thousands: fourteen targets were not chosen for it, seven series are
 
 
 def oklab(linear: np.ndarray) -> np.ndarray:
