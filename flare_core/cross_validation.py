@@ -21,7 +21,7 @@ import pandas as pd
 from flare_core.batch import map_cases
 from flare_core.cases.dataset import Dataset, Entry
 from flare_core.cases.labels import TARGET_NAMES
-from flare_core.evaluation.evaluate_case import LabelMaps, evaluate_case
+from flare_core.evaluation.evaluate import Pair
 from flare_core.evaluation.flare_rules import PARTIAL
 from flare_core.inference.predict import predict_files
 from flare_core.inference.submission import Submission, load_submission, submission_hash
@@ -133,8 +133,7 @@ def fold_means(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _scores(entry: Entry, predictions: Path) -> list[tuple]:
     """Return (case, target, dsc, nsd) of every target of a predicted case."""
-    maps = LabelMaps(reference=entry.label_map.ids if entry.label_map else None)
-    result = evaluate_case(predictions / f"{entry.id}.nii.gz", entry.labels, PARTIAL, entry.annotated, entry.id, maps)
+    result = Pair.of(entry, predictions).score(PARTIAL)
     if result.problem:
         raise ValueError(result.problem)
     return [(entry.id, score.target, score.dsc, score.nsd) for score in result.scores]

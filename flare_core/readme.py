@@ -173,10 +173,11 @@ def _still_learning(claims: ClaimList) -> str:
     low, high = changes.min(), changes.max()
     without = changes["validation_dice"].groupby(level=0, sort=False).count()
     names = " and ".join(f"`{name}`" for name in without.index[without == 0])
+    where = f" (not recorded of {names})" if names else ""
     return (
         f"Mean losses of the networks compared in `study` changed by {low['loss']:+.0%} to {high['loss']:+.0%} "
         "from the fourth to the last fifth of their steps; in the last, the Dice of the held-out fold changed by "
-        f"{100 * low['validation_dice']:+.1f} to {100 * high['validation_dice']:+.1f} points (not recorded of {names})."
+        f"{100 * low['validation_dice']:+.1f} to {100 * high['validation_dice']:+.1f} points{where}."
     )
 
 

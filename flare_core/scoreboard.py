@@ -20,7 +20,6 @@ from flare_core.cases.dataset import Entry
 from flare_core.cases.labels import BY_NAME, ORGAN_NAMES, TUMOR
 from flare_core.cases.nifti import Volume, read_labels
 from flare_core.evaluation.evaluate import Evaluation, Pair, evaluate_pairs
-from flare_core.evaluation.evaluate_case import LabelMaps
 from flare_core.evaluation.flare_rules import FLARE23, Rules
 from flare_core.evaluation.slices import CaseView, middle_voxel
 from flare_core.inference.backends import choose_compute
@@ -77,10 +76,7 @@ def shown_entry(entries: Sequence[Entry]) -> Entry:
 
 def has_tumor(entry: Entry) -> bool:
     """Say whether a case's label file shows a tumor (no file: no)."""
-    if not entry.is_labeled:
-        return False
-    ids = entry.label_map.ids if entry.label_map else None
-    return bool((read_labels(entry.labels, label_map=ids).data == TUMOR.id).any())
+    return entry.is_labeled and bool((read_labels(entry.labels, label_map=entry.label_ids).data == TUMOR.id).any())
 
 
 def predict_validation(work: Workspace, entries: Iterable[Entry] | None = None) -> BatchReport:
@@ -153,7 +149,7 @@ def evaluate_validation(work: Workspace, rules: Rules, *, write: bool = False) -
         ValueError: if no validation case is labeled.
     """
     dataset = work.dataset()
-    pairs = [_pair(entry, work.predictions) for entry in dataset.validation if entry.is_labeled]
+    pairs = [Pair.of(entry, work.predictions) for entry in dataset.validation if entry.is_labeled]
     if not pairs:
         raise ValueError(f"{dataset.root}: expected reference labels of validation cases, none in labelsVal")
     if not any(pair.prediction.is_file() for pair in pairs):
@@ -291,12 +287,6 @@ def ablation_scores(work: Workspace) -> pd.DataFrame:
     table = table[segments_tumors | (table["target"] != TUMOR.name)]
     named = table.assign(system=table["variant"].map(variant_title))
     return named if named["variant"].nunique() > 1 else named.iloc[:0]
-
-
-def _pair(entry: Entry, predictions: Path) -> Pair:
-    """Return what is compared in a labeled case: its prediction, and its reference in the dataset's own values."""
-    maps = LabelMaps(reference=entry.label_map.ids if entry.label_map else None)
-    return Pair(entry.id, predictions / f"{entry.id}.nii.gz", entry.labels, entry.annotated, maps)
 
 
 def _of(table: pd.DataFrame, system: str) -> pd.DataFrame:

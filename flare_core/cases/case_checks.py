@@ -136,8 +136,7 @@ def check_case(entry: Entry, root: Path) -> CaseFacts:
     """
     notes = _Notes(entry, root)
     image = _read(notes, entry.image, lambda path: read_image(path, dtype=None))
-    ids = entry.label_map.ids if entry.label_map else None
-    labels = _read(notes, entry.labels, lambda path: read_labels(path, label_map=ids))
+    labels = _read(notes, entry.labels, lambda path: read_labels(path, label_map=entry.label_ids))
     truth = _read(notes, entry.truth, read_labels)
     if image is not None:
         for found, advice in _implausible(image):

@@ -60,6 +60,11 @@ class Entry:
         """Whether there is a label file."""
         return self.labels is not None
 
+    @property
+    def label_ids(self) -> Mapping[int, int] | None:
+        """The target id of every label value, as `read_labels` takes it; None if they are FLARE's."""
+        return self.label_map.ids if self.label_map else None
+
     def load(self) -> Case:
         """Read the case with every check.
 

@@ -174,7 +174,7 @@ def count_labels(entry: Entry) -> Counts:
     if entry.labels is None:
         return Counts(dict.fromkeys(TARGET_NAMES, 0), None, frozenset())
     united = entry.label_map.united if entry.label_map else {}
-    volume = read_labels(entry.labels, label_map=entry.label_map.ids if entry.label_map else None)
+    volume = read_labels(entry.labels, label_map=entry.label_ids)
     if entry.image is not None and entry.image.is_file():
         for line in check_same_grid(read_place(entry.image), volume):
             log.warning("%s: %s", entry.labels, line)

@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -26,6 +27,9 @@ from flare_core.output_lock import only_run
 from flare_core.recipe import encode
 from flare_core.records import kept_result
 from flare_core.storage import STATE, file_hash
+
+if TYPE_CHECKING:
+    from flare_core.cases.dataset import Entry
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +145,16 @@ class Pair:
     annotated: Collection[str] | None = None
     maps: LabelMaps = FLARE_VALUES
 
+    @classmethod
+    def of(cls, entry: Entry, predictions: Path) -> Pair:
+        """Return a labeled case of a dataset, in the dataset's own values, beside its prediction in a folder."""
+        maps = LabelMaps(reference=entry.label_ids)
+        return cls(entry.id, predictions / f"{entry.id}.nii.gz", entry.labels, entry.annotated, maps)
+
+    def score(self, rules: Rules) -> CaseResult:
+        """Return the scores; all 0, with the problem, if the prediction is missing or unusable."""
+        return evaluate_case(self.prediction, self.reference, rules, self.annotated, self.case, self.maps)
+
 
 def evaluate_pairs(
     pairs: Sequence[Pair],
@@ -169,10 +183,7 @@ def evaluate_pairs(
 
 def _score_pair(pair: Pair, rules: Rules, records: Path | None) -> CaseResult | Reused | Failed:
     """Score one case, or take its scores from the record of an earlier run on the same files."""
-
-    def score() -> CaseResult:
-        return evaluate_case(pair.prediction, pair.reference, rules, pair.annotated, pair.case, pair.maps)
-
+    score = partial(pair.score, rules)
     case_id(pair.reference)  # a name that cannot become a record's is this case's failure
     if records is None or not pair.prediction.is_file():
         result = score()

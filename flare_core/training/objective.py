@@ -75,7 +75,7 @@ class _SupervisedLesson(Lesson):
         levels = [outputs] if isinstance(outputs, torch.Tensor) else outputs
         samples = [
             level.split(1) for level in levels
-        ]  # the gradient of an index is as large as the level, for each group
+        ]  # not an index, whose gradient is as large as the level each time
         total = levels[0].new_zeros((), dtype=torch.float32)
         for group, weight in enumerate(self.weights):
             rows = batch.groups == group
