@@ -73,9 +73,8 @@ class _SupervisedLesson(Lesson):
         if not self.weights:
             return self.criterion(outputs, batch.channels, batch.taught)
         levels = [outputs] if isinstance(outputs, torch.Tensor) else outputs
-        samples = [
-            level.split(1) for level in levels
-        ]  # not an index, whose gradient is as large as the level each time
+        # An index instead of `split` would have a gradient as large as the level, for each group.
+        samples = [level.split(1) for level in levels]
         total = levels[0].new_zeros((), dtype=torch.float32)
         for group, weight in enumerate(self.weights):
             rows = batch.groups == group
