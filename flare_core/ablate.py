@@ -107,7 +107,7 @@ def submission_for(run: Run) -> Submission:
 
 
 def case_table(entries: Collection[Entry]) -> pd.DataFrame:
-    """Return what the references say of the cases: rows case, target, volume_ml, touches_tumor."""
+    """Return what the references say of the cases: rows case, target, volume_ml, touches_tumor, is_low."""
     rows = []
     for entry in entries:
         truth = read_labels(entry.labels)

@@ -19,21 +19,41 @@ PAIRS = (("right_kidney", "left_kidney"), ("right_adrenal_gland", "left_adrenal_
 
 
 def reference_facts(labels: np.ndarray, spacing_mm: Sequence[float]) -> list[dict]:
-    """Return for every target its volume and whether it touches a tumor.
+    """Return for every target its volume, whether it touches a tumor, and whether it lies low.
 
     Args:
         labels: the reference; an empty one gives volumes of 0.
         spacing_mm: voxel edge lengths.
     Returns:
-        Rows with `target`, `volume_ml` and `touches_tumor`: a voxel of it is one of the 26 neighbors of a tumor's.
+        Rows with `target`, `volume_ml`, `touches_tumor` (a voxel of it is one of the 26 neighbors of a tumor's) and
+        `is_low` (its center of mass lies below the middle between the lowest and the highest organ voxel).
     """
     counts = np.bincount(labels.ravel(), minlength=len(TARGETS) + 1)
     touched = set(np.unique(labels[binary_dilation(labels == TUMOR.id, NEIGHBORS)]).tolist()) - {0, TUMOR.id}
     voxel_ml = math.prod(spacing_mm) / 1000
+    middle = _middle_of_organs(labels)
+    low = {t.id for t in TARGETS if counts[t.id] and _height(labels == t.id) < middle}
     return [
-        {"target": t.name, "volume_ml": round(counts[t.id] * voxel_ml, 3), "touches_tumor": t.id in touched}
+        {
+            "target": t.name,
+            "volume_ml": round(counts[t.id] * voxel_ml, 3),
+            "touches_tumor": t.id in touched,
+            "is_low": t.id in low,
+        }
         for t in TARGETS
     ]
+
+
+def _height(mask: np.ndarray) -> float:
+    """Return the z of a mask's center of mass, in voxels from below."""
+    voxels = mask.sum((0, 1))
+    return float(voxels @ np.arange(len(voxels)) / voxels.sum())
+
+
+def _middle_of_organs(labels: np.ndarray) -> float:
+    """Return the z between the lowest and the highest organ voxel; -inf without organs, so that nothing is low."""
+    planes = np.flatnonzero(((labels > 0) & (labels != TUMOR.id)).any((0, 1)))
+    return (planes[0] + planes[-1]) / 2 if planes.size else -math.inf
 
 
 def split_dsc(reference: np.ndarray, prediction: np.ndarray, right: str, left: str) -> float | None:

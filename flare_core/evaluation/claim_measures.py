@@ -45,7 +45,8 @@ class Measure:
         column: of scores or efficiency, or the quantity of facts.
         unit: `points` (fractions, shown times 100), `ml`, or "" where only ratios make sense.
         targets: whose values are averaged (of a stage's seconds: the stage); none: what is no target's.
-        only: `with tumor` (cases), `present`, `at a tumor` or `away` (organs that are in the case): which rows count.
+        only: `with tumor`, `with low tumor`, `first errs` (cases), `present`, `at a tumor` or `away` (organs that are
+            in the case): which rows count.
         is_timed: whether it exists only if it was measured on an idle machine (`flare ablate --timed`).
     """
 
@@ -72,8 +73,10 @@ MEASURES = {
     "change of DSC by splitting kidneys": Measure("facts", "split_dsc", "points", KIDNEYS[:1]),
     "change of DSC by splitting adrenal glands": Measure("facts", "split_dsc", "points", ADRENAL_GLANDS[:1]),
     "false tumor volume": Measure("facts", "false_tumor_ml", "ml"),
-    "share of tumor in the box": Measure("facts", "located_share", "points", (TUMOR.name,), "with tumor"),
-    "share of organs in the box": Measure("facts", "located_share", "points", ORGAN_NAMES, "with tumor"),
+    "share of low tumor in the box": Measure("facts", "located_share", "points", (TUMOR.name,), "with low tumor"),
+    "share of organs in the box": Measure("facts", "located_share", "points", ORGAN_NAMES, "with low tumor"),
+    "organ DSC where the first network errs": Measure("scores", "dsc", "points", ORGAN_NAMES, "first errs"),
+    "tumor DSC where the first network errs": Measure("scores", "dsc", "points", (TUMOR.name,), "first errs"),
     "voxels through networks": Measure("facts", "network_voxels", ""),
     "seconds of the student network": Measure("facts", "stage_s", "", ("student",), is_timed=True),
     "seconds of post-processing": Measure("facts", "postprocess_s", "", is_timed=True),
@@ -200,14 +203,28 @@ class Results:
     def _only(self, rows: pd.DataFrame, measure: Measure) -> pd.DataFrame:
         """Return the rows that count; organs' scores at and away from tumors are what they differ from their means."""
         cases = self._table("cases")
+        tumors = cases[(cases["target"] == TUMOR.name) & (cases["volume_ml"] > 0)]
         if measure.only == "with tumor":
-            tumors = cases[(cases["target"] == TUMOR.name) & (cases["volume_ml"] > 0)]
             return rows[rows["case"].isin(tumors["case"])]
+        if measure.only == "with low tumor":
+            return rows[rows["case"].isin(tumors.loc[tumors["is_low"].astype(bool), "case"])]
+        if measure.only == "first errs":
+            is_organ = measure.targets != (TUMOR.name,)
+            return rows[
+                rows["case"].isin(self._first_errs(rows["system"])) & (is_organ | rows["case"].isin(tumors["case"]))
+            ]
         rows = rows.merge(cases[cases["volume_ml"] > 0], on=["case", "target"])
         if measure.only == "present":
             return rows
         rows["value"] -= rows.groupby(["seed", "target"])["value"].transform("mean")
         return rows[rows["touches_tumor"].astype(bool) == (measure.only == "at a tumor")]
+
+    def _first_errs(self, systems: pd.Series) -> pd.Index:
+        """Return the half of the cases in which the first network of an ensemble alone has the lower organ DSC."""
+        scores = self._table("inference_scores")
+        alone = scores[scores["system"].isin(systems) & (scores["variant"] == "one_model")]
+        means = alone[alone["target"].isin(ORGAN_NAMES)].groupby("case")["dsc"].mean()
+        return means.index[means < means.median()]
 
     def _table(self, name: str) -> pd.DataFrame:
         """Return a table, read once.

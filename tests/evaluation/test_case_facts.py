@@ -18,10 +18,21 @@ def line(*ids):
 
 def test_an_organ_touches_a_tumor_where_voxels_are_neighbors():
     rows = {row["target"]: row for row in reference_facts(line(LIVER, TUMOR, 0, SPLEEN, SPLEEN), (10, 10, 10))}
-    assert rows["liver"] == {"target": "liver", "volume_ml": 1.0, "touches_tumor": True}
-    assert rows["spleen"] == {"target": "spleen", "volume_ml": 2.0, "touches_tumor": False}
+    assert rows["liver"] == {"target": "liver", "volume_ml": 1.0, "touches_tumor": True, "is_low": False}
+    assert rows["spleen"] == {"target": "spleen", "volume_ml": 2.0, "touches_tumor": False, "is_low": False}
     assert rows["tumor"]["volume_ml"] == 1.0 and not rows["tumor"]["touches_tumor"]
     assert rows["pancreas"]["volume_ml"] == 0.0
+
+
+def low(*ids):
+    labels = np.array(ids, np.uint8).reshape(1, 1, -1)
+    return {row["target"] for row in reference_facts(labels, (1, 1, 5)) if row["is_low"]}
+
+
+def test_low_is_below_the_middle_of_the_organs():
+    assert low(LEFT, TUMOR, TUMOR, 0, 0, 0, LIVER) == {"left_kidney", "tumor"}
+    assert low(LEFT, 0, 0, 0, TUMOR, TUMOR, LIVER) == {"left_kidney"}
+    assert low(TUMOR, 0, LIVER) == {"tumor"} and low(LIVER, 0, TUMOR) == set() == low(TUMOR, 0) == low(0)
 
 
 def test_corners_are_neighbors_and_an_empty_map_has_none():

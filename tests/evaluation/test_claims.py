@@ -302,6 +302,39 @@ def test_organs_at_tumors_are_compared_with_what_they_usually_score(tmp_path):
     assert found.verdict == REPRODUCED and (found.low, found.high) == pytest.approx((-0.07, -0.03))
 
 
+def test_the_first_network_errs_in_the_half_of_the_cases_in_which_it_is_worse(judge):
+    """Alone it has 0 to 0.9 on livers; the crop costs 0.2 in the lower half, and gains 0.4 in the upper one."""
+    alone, cost = rows(BASE, "one_model", target="liver"), [0.5 if b < 0.45 else 1.1 for b in BASE]
+    scores = alone + [
+        r for t in ("liver", "tumor") for r in rows(cost, target=t) + rows([0.7] * 10, "overlap", target=t)
+    ]
+    for measure in ("organ DSC where the first network errs", "tumor DSC where the first network errs"):
+        sides = {"measure": measure, "run": {}, "against": {"variant": "overlap"}, "holds": {"below": 0}}
+        found = judge(claim_with(sides), mini=scores)
+        assert found.effect == pytest.approx(-0.2) and (found.cases, found.verdict) == (5, REPRODUCED)
+
+
+def test_of_tumors_in_the_box_only_the_low_ones_count(tmp_path):
+    (tmp_path / "mini").mkdir()
+    tumors = [{"case": c, "target": "tumor", "volume_ml": 1.0, "is_low": n < 6} for n, c in enumerate(CASES)]
+    pd.DataFrame(tumors).to_csv(tmp_path / "mini" / "cases.csv", index=False)
+    share = {"system": "stmt", "variant": "as_published", "quantity": "located_share", "seed": 0}
+    shares = [
+        share | {"case": c, "target": t, "value": 1.0 if t == "liver" or n >= 6 else 0.5 + 0.01 * n}
+        for n, c in enumerate(CASES)
+        for t in ("liver", "tumor")
+    ]
+    pd.DataFrame(shares).to_csv(tmp_path / "mini" / "inference_facts.csv", index=False)
+    sides = {
+        "measure": "share of low tumor in the box",
+        "run": {},
+        "against": {"measure": "share of organs in the box"},
+    }
+    claim = claim_with(sides | {"holds": {"below": 0}}, system="stmt")
+    (found,) = judge_claims(read_claims(written(tmp_path, claim)), tmp_path)
+    assert found.effect == pytest.approx(-0.475) and (found.cases, found.verdict) == (6, REPRODUCED)
+
+
 def test_memory_grows_by_what_is_beyond_the_scan(tmp_path):
     """A slice of 512 x 512 voxels takes 0.75 MiB for image and labels; the submissions take 0.05 and 1.05 more."""
     folder, sizes = tmp_path / "mini", (50, 100, 200, 300, 400, 500)
