@@ -209,10 +209,10 @@ class Results:
         if measure.only == "with low tumor":
             return rows[rows["case"].isin(tumors.loc[tumors["is_low"].astype(bool), "case"])]
         if measure.only == "first errs":
-            is_organ = measure.targets != (TUMOR.name,)
-            return rows[
-                rows["case"].isin(self._first_errs(rows["system"])) & (is_organ | rows["case"].isin(tumors["case"]))
-            ]
+            counted = self._first_errs(rows["system"])
+            if measure.targets == (TUMOR.name,):
+                counted = counted.intersection(tumors["case"])
+            return rows[rows["case"].isin(counted)]
         rows = rows.merge(cases[cases["volume_ml"] > 0], on=["case", "target"])
         if measure.only == "present":
             return rows
